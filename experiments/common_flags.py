@@ -1,0 +1,138 @@
+"""Flags that two or more scripts share, and how a script is started.
+
+A script adopts them with `flags.adopt_module_key_flags(common_flags)`, reads them only in its
+`main(argv)`, and starts with `common_flags.run_main(main)`.
+"""
+
+from __future__ import annotations
+
+import logging as standard_logging
+import pathlib
+import sys
+from collections.abc import Callable, Sequence
+
+from absl import app, flags, logging
+
+from imgtext_tf import runs, training
+from imgtext_tf.data import features, shards
+
+FLAGFILES = pathlib.Path(__file__).parent / "flagfiles"
+# Errors whose message says what is wrong and how to mend it.
+MISTAKES = (
+    FileNotFoundError,
+    features.FeatureError,
+    runs.RunError,
+    shards.ShardError,
+    training.TrainingError,
+)
+
+flags.DEFINE_string("data_dir", None, "Folder of the shards that tfrecords_tools.build wrote.")
+flags.DEFINE_string("run_dir", None, "Folder of the run: settings, weights, TensorBoard, result.")
+flags.DEFINE_integer("seed", 0, "Seed of initialisation, order, dropout and distortions.")
+flags.DEFINE_integer("batch_size", 12, "Pairs a training step.", lower_bound=1)
+flags.DEFINE_integer("max_steps", 100_000, "Training steps in all.", lower_bound=1)
+flags.DEFINE_integer("checkpoint_every", 1000, "Steps between two checkpoints.", lower_bound=1)
+flags.DEFINE_list("eval_steps", [], "Steps after which to evaluate on val (comma-separated).")
+flags.DEFINE_integer("eval_every", 0, "Steps between two evaluations on val; 0: see eval_steps.")
+flags.DEFINE_bool("eval_only", False, "Evaluate the run's best weights; do not train.")
+flags.DEFINE_enum("eval_split", "test", ["val", "test"], "The split to report on.")
+flags.DEFINE_bool("deterministic", False, "Bit-equal repetition, at some cost in speed.")
+flags.DEFINE_bool("mixed_precision", False, "Compute in float16 where the GPU gains by it.")
+flags.DEFINE_bool("jit_compile", False, "Compile the training step with XLA.")
+flags.DEFINE_enum(
+    "verify",
+    "full",
+    ["full", "size"],
+    "Check of the shards before the start: their sha256, or only that all are there in full size.",
+)
+
+
+def installed_flagfiles() -> list[str]:
+    """The names of the flagfiles that came with the package, such as "otto2020/x.flags"."""
+    return sorted(path.relative_to(FLAGFILES).as_posix() for path in FLAGFILES.rglob("*.flags"))
+
+
+def find_flagfile(name: str) -> str:
+    """The path of a flagfile given by path or by the name of an installed one.
+
+    Args:
+        name: a file, or the name of an installed flagfile; the folder and the ending `.flags` may
+            be left out where the rest says which one is meant.
+
+    Raises:
+        FileNotFoundError: if there is none, or several; lists the installed ones.
+    """
+    if pathlib.Path(name).expanduser().is_file():
+        return name
+    wanted = pathlib.PurePosixPath(name.removesuffix(".flags") + ".flags")
+    found = [
+        known for known in installed_flagfiles() if pathlib.PurePosixPath(known).match(str(wanted))
+    ]
+    if len(found) == 1:
+        return str(FLAGFILES / found[0])
+    known = "\n  ".join(found or installed_flagfiles())
+    problem = "is the name of several flagfiles" if found else "is neither a file nor installed"
+    raise FileNotFoundError(f"--flagfile={name}: {name!r} {problem}. Installed:\n  {known}")
+
+
+def resolve_flagfiles(argv: Sequence[str]) -> list[str]:
+    """Replaces the name of each `--flagfile` of a command line by its path.
+
+    Raises:
+        FileNotFoundError: as `find_flagfile`.
+    """
+    resolved, is_value = [], False
+    for argument in argv:
+        option, equals, value = argument.partition("=")
+        if is_value:
+            argument = find_flagfile(argument)
+        elif option in ("--flagfile", "-flagfile") and equals:
+            argument = f"{option}={find_flagfile(value)}"
+        is_value = argument in ("--flagfile", "-flagfile")
+        resolved.append(argument)
+    return resolved
+
+
+def reject_positional(argv: Sequence[str]) -> None:
+    """Stops a script that was given more than flags, such as a flag without its dashes.
+
+    Raises:
+        app.UsageError: naming the surplus arguments.
+    """
+    if len(argv) > 1:
+        raise app.UsageError(f"unexpected arguments {argv[1:]}: every setting is a --flag=value")
+
+
+def integers(name: str, values: Sequence[str]) -> tuple[int, ...]:
+    """The numbers of the list flag `name`.
+
+    Raises:
+        app.UsageError: if one is no integer.
+    """
+    try:
+        return tuple(int(value) for value in values)
+    except ValueError as error:
+        raise app.UsageError(f"--{name}: {error}; give integers, comma-separated") from None
+
+
+def run_main(main: Callable[[list[str]], object]) -> None:
+    """Starts a script: finds its flagfiles, parses its flags, logs to standard error.
+
+    What a user can mend ends the script with its message alone, without a traceback.
+    """
+
+    def guarded(argv: list[str]) -> None:
+        try:
+            main(argv)
+        except MISTAKES as error:
+            sys.exit(f"error: {error}")
+
+    try:
+        argv = resolve_flagfiles(sys.argv)
+    except FileNotFoundError as error:
+        sys.exit(str(error))
+    logging.set_verbosity(logging.INFO)
+    logging.use_absl_handler()
+    # It logs every file it opens, at length.
+    standard_logging.getLogger("gensim").setLevel(standard_logging.WARNING)
+    app.run(guarded, argv=argv)

@@ -1,0 +1,207 @@
+"""The inputs of the Otto2020 classifiers: shards, vocabulary, word vectors, feature maps."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+import pathlib
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from absl import logging
+
+from experiments.relation_flags import Settings
+from imgtext_tf import encoders, relations, runs
+from imgtext_tf.data import examples, fasttext, features, pipeline, shards, text
+
+SPLITS = ("train", "val", "test")
+_CHUNK = 1024
+
+
+@dataclasses.dataclass
+class Data:
+    """An opened data set.
+
+    Attributes:
+        settings: of the run.
+        readers: split -> its records.
+        vocabulary: gives the word ids.
+        ngrams: the n-gram settings of the word vectors; None where they have none.
+        features: the feature maps; None where pixels are read, or no image at all.
+    """
+
+    settings: Settings
+    readers: dict[str, shards.ShardReader]
+    vocabulary: text.Vocabulary
+    ngrams: dict[str, int] | None = None
+    features: features.FeatureCache | None = None
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The class names of the target, in label order."""
+        return relations.labels_of(self.settings.target)
+
+    def truth(self, split: str) -> np.ndarray:
+        """The labels of a split: [records] int64."""
+        names, places = np.unique(self.readers[split].index["relation"], return_inverse=True)
+        target = self.settings.target
+        labels = [relations.label_index(target, name.decode("utf-8")) for name in names]
+        return np.array(labels, np.int64)[places]
+
+    def training_batches(self, start_step: int, num_steps: int) -> tf.data.Dataset:
+        """The batches of some training steps, as `training.fit` asks for them."""
+        settings = self.settings
+        distort = {"crop": settings.crop, "flip": settings.flip}
+        if not settings.colour:
+            distort |= {"brightness": 0, "saturation": None, "hue": 0, "contrast": None}
+        return self._batches(
+            "train",
+            training=True,
+            seed=settings.seed,
+            start_step=start_step,
+            num_steps=num_steps,
+            distort=distort,
+            class_balanced=settings.class_balanced,
+            class_weights=self._class_weights() if settings.class_weights else None,
+        )
+
+    def evaluation_batches(self, split: str) -> tf.data.Dataset:
+        """Every pair of a split once, with its id."""
+        return self._batches(split, training=False)
+
+    def _batches(self, split: str, **arguments: Any) -> tf.data.Dataset:
+        settings = self.settings
+        pixels = settings.inputs != "text" and self.features is None
+        return pipeline.relation_dataset(
+            self.readers[split],
+            target=settings.target,
+            batch_size=settings.batch_size,
+            vocabulary=self.vocabulary,
+            image_size=settings.image_size if pixels else None,
+            central_fraction=settings.central_fraction,
+            features=self.features,
+            max_sentences=settings.max_sentences,
+            max_words=settings.max_words,
+            # XLA compiles once per shape, so it wants a single one.
+            fixed_padding=settings.fixed_padding or settings.jit_compile,
+            ngrams=self.ngrams,
+            **arguments,
+        )
+
+    def _class_weights(self) -> np.ndarray:
+        """[classes] float64: one over the class's frequency, with a mean of 1 over the pairs."""
+        counts = np.bincount(self.truth("train"), minlength=len(self.labels))
+        return counts.sum() / (np.maximum(counts, 1) * np.count_nonzero(counts))
+
+    def balanced_ids(self, split: str) -> list[str]:
+        """The ids of the balanced part of a split, one a line; none where the build chose none."""
+        path = pathlib.Path(self.settings.data_dir, f"balanced_{split}_ids.txt")
+        return path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+
+    def description(self) -> dict[str, str]:
+        """What a result says of its data."""
+        manifest = self.readers["train"].manifest
+        digest = hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
+        return {"name": manifest["name"], "kind": manifest["kind"], "manifest_sha256": digest}
+
+
+def open_readers(settings: Settings) -> dict[str, shards.ShardReader]:
+    """Verifies the data set and opens its splits.
+
+    Raises:
+        ShardError: naming what is missing or damaged.
+    """
+    shards.verify(settings.data_dir, level=settings.verify)
+    return {split: shards.ShardReader(settings.data_dir, split) for split in SPLITS}
+
+
+def open_text(
+    settings: Settings, reader: shards.ShardReader, run: runs.RunDirectory
+) -> tuple[text.Vocabulary, fasttext.WordVectors | None]:
+    """The vocabulary and the pre-trained vectors of its words; None where they are learnt.
+
+    The vocabulary holds the words of the train split, and the words that the vectors know, which
+    were known before any test text was.
+
+    Raises:
+        FileNotFoundError: if there is no such file of vectors.
+    """
+    vocabulary = text.Vocabulary.from_counts(os.path.join(settings.data_dir, shards.WORDS))
+    if settings.vectors == "learnt":
+        return vocabulary, None
+    if settings.vectors:
+        limit = settings.vectors_limit or None
+        vectors = fasttext.load_vectors(settings.vectors, limit=limit)
+        return vocabulary.extended(vectors.words), vectors
+    path = run.path / "vectors.bin"
+    if path.exists():
+        return vocabulary, fasttext.load_vectors(path)
+    logging.info("no --vectors: training them on the texts of the train split")
+    sentences = [words for sentences in texts(reader) for words in sentences]
+    return vocabulary, fasttext.train_vectors(sentences, path, seed=settings.seed)
+
+
+def open_encoder(settings: Settings) -> keras.Model | None:
+    """The image encoder; None for a model of texts only."""
+    if settings.inputs == "text":
+        return None
+    return encoders.image_encoder(
+        settings.backbone,
+        weights=None if settings.backbone_weights == "none" else settings.backbone_weights,
+        image_size=settings.image_size,
+        trainable=settings.tune_backbone,
+    )
+
+
+def open_features(
+    settings: Settings, readers: dict[str, shards.ShardReader], encoder: keras.Model | None
+) -> features.FeatureCache | None:
+    """The cache of feature maps of all splits, computed where it is missing.
+
+    Raises:
+        ValueError: if the backbone is to be tuned, too.
+        FeatureError: if the folder holds the maps of another backbone.
+    """
+    if encoder is None or not settings.cache_features:
+        return None
+    if settings.tune_backbone:
+        raise ValueError("--cache_features keeps what --tune_backbone would change: use one")
+    is_hub = settings.backbone.startswith("hub:")
+    # A file counts by its weights, wherever it lies.
+    name = settings.backbone if is_hub else pathlib.PurePath(settings.backbone).name
+    fingerprint = {"backbone": name, "weights": _digest(encoder)}
+    folder = settings.cache_features
+    if folder == "auto":
+        view = f"{settings.image_size}-{settings.central_fraction:g}"
+        part = f"features-{name}-{view}-{fingerprint['weights'][:8]}"
+        folder = os.path.join(settings.data_dir, re.sub(r"[^\w.-]+", "_", part))
+    return features.write_feature_cache(
+        folder,
+        list(readers.values()),
+        encoder.predict_on_batch,
+        image_size=settings.image_size,
+        central_fraction=settings.central_fraction,
+        fingerprint=fingerprint,
+    )
+
+
+def _digest(model: keras.Model) -> str:
+    digest = hashlib.sha256()
+    for weights in model.get_weights():
+        digest.update(np.ascontiguousarray(weights).tobytes())
+    return digest.hexdigest()
+
+
+def texts(reader: shards.ShardReader) -> Iterator[list[list[str]]]:
+    """The words of every pair's sentences, in the order of the records."""
+    for start in range(0, len(reader), _CHUNK):
+        rows = np.arange(start, min(start + _CHUNK, len(reader)))
+        record = examples.decode("relation", tf.constant(reader.read(rows)), fields=["sentences"])
+        for sentences in text.tokenize(record["sentences"]).to_list():
+            yield [[word.decode("utf-8") for word in sentence] for sentence in sentences]

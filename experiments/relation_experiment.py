@@ -1,0 +1,195 @@
+"""What train_classic and train_metric share: train a classifier, evaluate it, report.
+
+Otto2020's classifiers differ in their labels only: the eight classes, or the values of one metric.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import keras
+from absl import logging
+
+from experiments import relation_data, relation_report
+from experiments.relation_data import Data
+from experiments.relation_flags import Settings
+from imgtext_tf import runs, training
+from imgtext_tf.data import fasttext, text
+from imgtext_tf.models import relation_classifier
+
+# What an evaluation may be told anew; all else is the trained run's.
+_EVALUATION = ("data_dir", "run_dir", "verify", "eval_only", "eval_split")
+
+
+def run(settings: Settings) -> dict[str, Any]:
+    """Trains up to `max_steps`, from the last checkpoint if there is one, and evaluates.
+
+    With `eval_only` the run's own settings count, whatever the command line says about the model.
+
+    Returns:
+        What `result.json` holds; the outcome of `training.fit` if a signal stopped the training.
+
+    Raises:
+        ShardError: if the data set is damaged.
+        RunError: if the run directory holds a run of other settings, or is in use.
+    """
+    run_dir = runs.RunDirectory(settings.run_dir)
+    if settings.eval_only:
+        settings = _as_trained(settings, run_dir)
+    keras.config.set_dtype_policy("mixed_float16" if settings.mixed_precision else "float32")
+    with run_dir.locked():
+        board = training.Board(run_dir.tensorboard)
+        outcome: dict[str, Any] = {}
+        if settings.eval_only:
+            data = _open_trained(settings, run_dir)
+        else:
+            data, outcome = _train(settings, run_dir, board)
+            if outcome["status"] == "stopped":
+                logging.info("stopped at step %d; the same command goes on", outcome["step"])
+                return outcome
+        return relation_report.report(data, run_dir, board, outcome)
+
+
+def _as_trained(settings: Settings, run_dir: runs.RunDirectory) -> Settings:
+    saved = runs.read_json(run_dir.settings_file)["settings"]
+    given = {name: getattr(settings, name) for name in _EVALUATION}
+    lists = {name: tuple(saved[name]) for name in ("fc_units", "eval_steps")}
+    return Settings(**saved | lists | given)
+
+
+def _open_trained(settings: Settings, run_dir: runs.RunDirectory) -> Data:
+    """The data of a trained run, without its word vectors: the model holds them."""
+    readers = relation_data.open_readers(settings)
+    encoder = None
+    if settings.cache_features and settings.inputs != "text":
+        encoder = keras.saving.load_model(run_dir.backbone_file, compile=False)
+    return Data(
+        settings,
+        readers,
+        text.Vocabulary.load(run_dir.vocabulary_file),
+        runs.read_json(run_dir.preprocessing_file)["ngrams"],
+        relation_data.open_features(settings, readers, encoder),
+    )
+
+
+def _train(
+    settings: Settings, run_dir: runs.RunDirectory, board: training.Board
+) -> tuple[Data, dict[str, Any]]:
+    """Builds data and model and trains: (data, outcome of `training.fit`)."""
+    may_change = {*runs.MAY_CHANGE, *_EVALUATION, "checkpoint_every"}
+    if settings.learning_rate_schedule != "constant":
+        may_change -= {"max_steps"}  # the schedule depends on it
+    run_dir.begin(
+        settings,
+        script="experiments."
+        + ("train_classic" if settings.target == "relation" else "train_metric"),
+        module=relation_classifier.__name__,
+        may_change=may_change,
+    )
+    readers = relation_data.open_readers(settings)
+    vocabulary, vectors = relation_data.open_text(settings, readers["train"], run_dir)
+    training.set_seed(settings.seed, settings.deterministic)
+    encoder = relation_data.open_encoder(settings)
+    data = Data(
+        settings,
+        readers,
+        vocabulary,
+        vectors.ngram_settings() if vectors is not None and vectors.has_ngrams else None,
+        relation_data.open_features(settings, readers, encoder),
+    )
+    model = build_model(data, vectors, encoder)
+    run_dir.describe_model(
+        labels=data.labels,
+        vocabulary=vocabulary.words,
+        preprocessing={
+            "image_size": settings.image_size,
+            "central_fraction": settings.central_fraction,
+            "max_sentences": settings.max_sentences,
+            "max_words": settings.max_words,
+            "ngrams": data.ngrams,
+        },
+    )
+    if data.features is not None and not run_dir.backbone_file.exists():
+        # The trained model takes feature maps: who loads the run needs their maker, too.
+        runs.save_model(encoder, run_dir.backbone_file)
+    outcome = training.fit(
+        model,
+        data.training_batches,
+        run=run_dir,
+        max_steps=settings.max_steps,
+        checkpoint_every=settings.checkpoint_every,
+        seed=settings.seed,
+        evaluate=functools.partial(relation_report.evaluate_on_val, data=data, board=board),
+        eval_every=settings.eval_every or None,
+        eval_steps=settings.eval_steps,
+        monitor=settings.monitor,
+        deterministic=settings.deterministic,
+        board=board,
+    )
+    return data, outcome | {"parameters": model.count_params()}
+
+
+def build_model(
+    data: Data,
+    vectors: fasttext.WordVectors | None,
+    encoder: keras.Model | None,
+    *,
+    compact: bool = True,
+) -> keras.Model:
+    """The compiled classifier, of feature maps where they are cached, else of pixels.
+
+    Args:
+        data: the opened data set.
+        vectors: of the words; None where they are learnt.
+        encoder: of the images; None for a model of texts only.
+        compact: whether only real sentences are encoded; never under `jit_compile`, since XLA
+            wants static shapes.
+    """
+    settings = data.settings
+    logging.info("vocabulary of %d words", len(data.vocabulary.words))
+    pretrained = {}
+    if vectors is not None and settings.inputs != "image":
+        matrix, _ = vectors.matrix(data.vocabulary)
+        pretrained = {"word_dim": vectors.dim, "word_vectors": matrix}
+        if data.ngrams is not None:
+            pretrained["ngram_vectors"] = vectors.ngram_matrix()
+    model = relation_classifier.relation_classifier(
+        num_classes=len(data.labels),
+        feature_shape=None if encoder is None else encoder.output_shape[1:],
+        vocabulary_size=len(data.vocabulary),
+        **pretrained,
+        train_vectors=settings.train_vectors,
+        inputs=settings.inputs,
+        image_attention=settings.image_attention,
+        fusion=settings.fusion,
+        gru_units=settings.gru_units,
+        image_dim=settings.image_dim or None,
+        fc_units=settings.fc_units,
+        image_dropout=settings.image_dropout,
+        text_dropout=settings.text_dropout,
+        seed=settings.seed,
+        compact=compact and not settings.jit_compile,
+    )
+    if encoder is not None and data.features is None:
+        model = relation_classifier.with_backbone(model, encoder)
+    model.compile(
+        optimizer=_optimizer(settings),
+        loss={"logits": keras.losses.SparseCategoricalCrossentropy(from_logits=True)},
+        metrics={"logits": [keras.metrics.SparseCategoricalAccuracy(name="accuracy")]},
+        jit_compile=settings.jit_compile,
+    )
+    return model
+
+
+def _optimizer(settings: Settings) -> keras.optimizers.Optimizer:
+    rate = settings.learning_rate
+    if settings.learning_rate_schedule == "cosine":
+        rate = keras.optimizers.schedules.CosineDecay(rate, settings.max_steps)
+    return keras.optimizers.Adam(
+        rate,
+        epsilon=1e-8,  # TensorFlow 1's default, as the paper had; that of Keras is 1e-7
+        weight_decay=settings.weight_decay or None,
+        use_ema=settings.ema > 0,
+        ema_momentum=settings.ema or 0.99,
+    )

@@ -1,0 +1,182 @@
+"""How the Otto2020 classifiers are evaluated and what a run leaves: metrics, pictures, lists."""
+
+from __future__ import annotations
+
+import pathlib
+import shlex
+import sys
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from absl import logging
+from matplotlib.figure import Figure
+
+from experiments.relation_data import Data
+from imgtext_tf import evaluation, figures, runs, training
+from imgtext_tf.data import examples, images, pipeline
+from imgtext_tf.metrics import classification
+
+_PAIRS_SHOWN = 24
+_COLUMNS = ("ids", "labels", "predicted", "probabilities")
+
+
+def evaluate_on_val(
+    model: keras.Model, step: int, *, data: Data, board: training.Board
+) -> dict[str, float]:
+    """The metrics of split val, whose pictures go to TensorBoard."""
+    metrics, arrays = evaluation.evaluate_classifier(
+        model, data.evaluation_batches("val"), data.labels, progress=False
+    )
+    figures.write_to_board(
+        board,
+        step,
+        matrix=arrays["confusion_matrix"],
+        class_names=data.labels,
+        tiles=_examples(data, "val", arrays),
+    )
+    return metrics
+
+
+def report(
+    data: Data, run_dir: runs.RunDirectory, board: training.Board, outcome: dict[str, Any]
+) -> dict[str, Any]:
+    """Evaluates the best model on a whole split and on its balanced part, and writes it all.
+
+    Args:
+        data: the opened data set.
+        run_dir: of a trained model.
+        board: where the pictures go, beside the run's folder `figures`.
+        outcome: of `training.fit`; empty where only the evaluation runs.
+
+    Returns:
+        What `result.json` holds.
+    """
+    split = data.settings.eval_split
+    model = keras.saving.load_model(run_dir.model_file("best"), compile=False)
+    metrics, arrays = evaluation.evaluate_classifier(
+        model, data.evaluation_batches(split), data.labels
+    )
+    before = runs.read_json(run_dir.result_file) if run_dir.result_file.exists() else {}
+    known = {
+        "step": before.get("steps", 0),
+        "seconds": before.get("seconds", 0.0),
+        "best_step": before.get("best_step"),
+    } | outcome
+    reported = before.get("metrics", {}) | {f"{split}/loss": metrics["loss"]}
+    parts = parts_of(data, split, arrays["ids"])
+    for part, chosen in parts.items():
+        of_part = part_metrics(data, arrays["labels"][chosen], arrays["predicted"][chosen])
+        reported |= {f"{part}/{name}": value for name, value in of_part.items()}
+        logging.info(
+            "%s, %d pairs: accuracy %.4f, macro recall %.4f; majority class %.4f",
+            part,
+            chosen.sum(),
+            *(of_part[name] for name in ("accuracy", "macro_recall", "majority")),
+        )
+        pictures = _pictures(data, split, part, {k: arrays[k][chosen] for k in _COLUMNS})
+        for name, figure in pictures.items():
+            figures.save(figure, run_dir.figures / f"{part}_{name}.png")
+            board.image(known["step"], f"{part}/{name}", figures.to_image(figure))
+    if run_dir.read_history():
+        figures.save(figures.curves_figure(run_dir.read_history()), run_dir.figures / "curves.png")
+    board.flush()
+    _write_predictions(run_dir.path / f"predictions_{split}.tsv", arrays, data.labels)
+    result = run_dir.write_result(
+        metrics=reported,
+        seed=data.settings.seed,
+        dataset=data.description(),
+        steps=known["step"],
+        seconds=known["seconds"],
+        parameters=model.count_params(),
+        command=command(runs.read_json(run_dir.settings_file)["script"]),
+        best_step=known["best_step"],
+    )
+    logging.info("result in %s", run_dir.result_file)
+    logging.info("look at it: tensorboard --logdir %s", run_dir.path)
+    return result
+
+
+def command(script: str) -> str:
+    """The command line that runs a script with the flags it was given."""
+    return shlex.join(["python", "-m", script, *sys.argv[1:]])
+
+
+def parts_of(data: Data, split: str, ids: np.ndarray) -> dict[str, np.ndarray]:
+    """What is reported of a split: all its pairs, and its balanced part; [N] bool each."""
+    parts = {split: np.ones(len(ids), bool)}
+    if balanced_ids := data.balanced_ids(split):
+        parts[f"{split}_balanced"] = np.isin(ids, balanced_ids)
+    return parts
+
+
+def part_metrics(data: Data, truth: np.ndarray, predicted: np.ndarray) -> dict[str, float]:
+    """All metrics of some pairs, beside the majority class and the accuracy's 95 % interval."""
+    low, high = classification.bootstrap_interval(
+        lambda *labels: float(np.mean(labels[0] == labels[1])),
+        truth,
+        predicted,
+        seed=data.settings.seed,
+    )
+    return {
+        **classification.classification_metrics(truth, predicted, data.labels),
+        "accuracy_low": low,
+        "accuracy_high": high,
+        "majority": classification.majority_baseline(truth, data.truth("train")),
+        "pairs": float(len(truth)),
+    }
+
+
+def _pictures(
+    data: Data, split: str, part: str, arrays: dict[str, np.ndarray]
+) -> dict[str, Figure]:
+    """The confusion matrix and the example predictions of a part of a split."""
+    matrix = classification.confusion_matrix(
+        arrays["labels"], arrays["predicted"], num_classes=len(data.labels)
+    )
+    accuracy = f"{part}: {classification.accuracy(matrix):.1%} of {matrix.sum():,} pairs"
+    return {
+        "confusion_matrix": figures.confusion_matrix_figure(matrix, data.labels, title=accuracy),
+        "examples": figures.pair_sheet(_examples(data, split, arrays), title=accuracy),
+    }
+
+
+def _examples(data: Data, split: str, arrays: dict[str, np.ndarray]) -> list[figures.PairTile]:
+    """Some random pairs of every class and what the model says of them, always the same pairs."""
+    order = np.random.default_rng(data.settings.seed).permutation(len(arrays["ids"]))
+    per_class = -(-_PAIRS_SHOWN // len(data.labels))
+    places = np.concatenate(
+        [order[arrays["labels"][order] == label][:per_class] for label in range(len(data.labels))]
+    )
+    reader = data.readers[split]
+    ids = arrays["ids"][places].tolist()
+    records = reader.read(pipeline.rows_of_ids(reader.index, ids))
+    tiles = []
+    for place, record in zip(places, records, strict=True):
+        pair = examples.from_bytes("relation", record)
+        predicted = arrays["predicted"][place]
+        tiles.append(
+            figures.PairTile(
+                image=images.decode_pixels(tf.constant(pair["image"])).numpy(),
+                text=" ".join(pair["sentences"]),
+                truth=data.labels[arrays["labels"][place]],
+                predicted=data.labels[predicted],
+                probability=float(arrays["probabilities"][place, predicted]),
+                title=pair["id"],
+            )
+        )
+    return tiles
+
+
+def _write_predictions(
+    path: pathlib.Path, arrays: dict[str, np.ndarray], labels: tuple[str, ...]
+) -> None:
+    """A table of every pair's id, true class, predicted class and its probability."""
+    lines = ["id\ttruth\tpredicted\tprobability\n"]
+    for place, pair_id in enumerate(arrays["ids"]):
+        truth, predicted = arrays["labels"][place], arrays["predicted"][place]
+        probability = arrays["probabilities"][place, predicted]
+        lines.append(f"{pair_id}\t{labels[truth]}\t{labels[predicted]}\t{probability:.4f}\n")
+    with runs.atomic_path(path) as temporary:
+        temporary.write_text("".join(lines), encoding="utf-8")

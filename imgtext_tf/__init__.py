@@ -1,0 +1,1 @@
+"""Image-text relations: reproductions of four papers in TensorFlow and Keras."""

@@ -1,0 +1,1 @@
+"""Records, shards, images, text: from files to batches."""

@@ -1,0 +1,79 @@
+"""Reading files from anywhere, writing them atomically to a local disk."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Mapping
+from typing import Any, BinaryIO
+
+import tensorflow as tf
+
+
+class ShardError(RuntimeError):
+    """A shard, index or manifest that cannot be written, is missing or is damaged."""
+
+
+def open_binary(path: str) -> BinaryIO:
+    """Opens a file for reading; unbuffered where local, since `os.pread` does the work."""
+    return tf.io.gfile.GFile(path, "rb") if "://" in path else open(path, "rb", buffering=0)
+
+
+def sha256_of(path: str) -> str:
+    """The SHA-256 of a file, in hex."""
+    digest = hashlib.sha256()
+    with open_binary(path) as file:
+        while chunk := file.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+@contextlib.contextmanager
+def atomic(path: str) -> Iterator[str]:
+    """Yields a temporary path beside `path` that replaces it at the end, or vanishes on failure."""
+    temporary = f"{path}.tmp"
+    with disk_errors(path):
+        os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
+    try:
+        yield temporary
+        with disk_errors(path):
+            with open(temporary, "rb+") as file:
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            os.remove(temporary)
+
+
+@contextlib.contextmanager
+def disk_errors(path: str) -> Iterator[None]:
+    """Turns what goes wrong in writing `path` into a `ShardError` that names it."""
+    try:
+        yield
+    except (OSError, tf.errors.OpError) as error:
+        raise ShardError(
+            f"{path}: cannot be written ({error}); free space or mend the folder, then run the "
+            "same command again"
+        ) from error
+
+
+def write_file(path: str, data: bytes) -> None:
+    """Writes a file atomically.
+
+    Raises:
+        ShardError: if it cannot be written.
+    """
+    with atomic(path) as temporary, disk_errors(path), open(temporary, "wb") as file:
+        file.write(data)
+
+
+def write_json(path: str, content: Mapping[str, Any]) -> None:
+    """Writes JSON atomically, with sorted keys: equal content gives equal bytes.
+
+    Raises:
+        ShardError: if it cannot be written.
+    """
+    text = json.dumps(content, indent=1, sort_keys=True) + "\n"
+    write_file(path, text.encode("utf-8"))

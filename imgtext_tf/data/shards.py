@@ -1,0 +1,134 @@
+"""TFRecord shards: deterministic atomic writing, an index beside each, manifest, random access.
+
+A dataset is a directory of shards `name-split-00000-of-00008.tfrecord`. Beside each stands
+`….tfrecord.index.npz`: where every record lies and what the input pipeline plans with (lengths,
+class, source, ids). It is written after its shard, so its presence says that the shard is whole.
+`manifest.json` names every file with size and sha256; `features.json` and `dataset_info.json` let
+TensorFlow Datasets read the shards; `words-train.tsv` counts the words of the train split.
+
+Equal records give equal bytes in all these files. Shards are written to a local disk; they can be
+read from any file system of `tf.io.gfile`.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+from typing import BinaryIO
+
+import numpy as np
+import tensorflow as tf
+
+from imgtext_tf.data.files import ShardError, open_binary
+from imgtext_tf.data.manifest import MANIFEST, WORDS, load_manifest, verify, write_manifest
+from imgtext_tf.data.shard_files import (
+    BUILD_AGAIN,
+    COLUMNS,
+    HEADER_BYTES,
+    BadRecord,
+    ShardInfo,
+    index_path,
+    parse_shard_name,
+    read_index,
+    read_info,
+    shard_path,
+    write_shard,
+)
+
+# All that has to do with shards is had from here.
+__all__ = [
+    "MANIFEST",
+    "WORDS",
+    "BadRecord",
+    "ShardError",
+    "ShardInfo",
+    "ShardReader",
+    "index_path",
+    "load_manifest",
+    "parse_shard_name",
+    "read_index",
+    "read_info",
+    "shard_path",
+    "verify",
+    "write_manifest",
+    "write_shard",
+]
+
+
+class ShardReader:
+    """Random access to the records of one split; opens no file until `read`, safe in threads.
+
+    Attributes:
+        directory: the dataset directory.
+        split: the split's name.
+        manifest: the dataset's manifest.
+        record_kind: the kind of its records.
+        index: one NumPy array per column over all records of the split: `shard`, `offset`, `size`
+            (bytes of the payload), `id`, `image_id`, `relation`, `source` (bytes; b"" where the
+            kind has none), `sentences`, `words`, `longest` (words of the longest sentence).
+    """
+
+    def __init__(self, directory: str | os.PathLike, split: str) -> None:
+        """Opens a split and verifies sizes, counts and indexes (not every byte: see `verify`).
+
+        Raises:
+            ShardError: if a file is missing or damaged, or the split is unknown.
+        """
+        self.directory = os.fspath(directory)
+        self.split = split
+        self.manifest = verify(self.directory, split, level="size")
+        self.record_kind: str = self.manifest["record_kind"]
+        files = [info["file"] for info in self.manifest["splits"][split]["shards"]]
+        self._paths = [os.path.join(self.directory, file) for file in files]
+        indexes = [read_index(path) for path in self._paths]
+        self.index: dict[str, np.ndarray] = {
+            name: np.concatenate([index[name] for index in indexes]) for name in COLUMNS
+        }
+        counts = [len(index["offset"]) for index in indexes]
+        self.index["shard"] = np.repeat(np.arange(len(files), dtype=np.int32), counts)
+
+    def __len__(self) -> int:
+        """The number of records."""
+        return len(self.index["offset"])
+
+    def read(self, rows: np.ndarray) -> list[bytes]:
+        """The serialised records at these rows, in their order.
+
+        Args:
+            rows: [B] int, places in the columns of `index`.
+
+        Raises:
+            ShardError: naming file and record, if a shard changed since it was opened.
+            IndexError: if a row is out of range.
+        """
+        rows = np.asarray(rows)
+        if len(rows) and (rows.min() < 0 or rows.max() >= len(self)):
+            raise IndexError(f"row {rows.min()} or {rows.max()} is not in [0, {len(self)})")
+        found: list[bytes] = [b""] * len(rows)
+        shards = self.index["shard"][rows]
+        for shard in np.unique(shards):
+            path = self._paths[shard]
+            places = np.flatnonzero(shards == shard)
+            try:
+                with open_binary(path) as file:
+                    for place in places:
+                        found[place] = self._read_one(file, int(rows[place]), path)
+            except (OSError, tf.errors.OpError) as error:
+                raise ShardError(f"{path}: cannot be read ({error}); {BUILD_AGAIN}") from error
+        return found
+
+    def _read_one(self, file: BinaryIO, row: int, path: str) -> bytes:
+        offset, size = int(self.index["offset"][row]), int(self.index["size"][row])
+        header = _read_at(file, HEADER_BYTES, offset)
+        data = _read_at(file, size, offset + HEADER_BYTES)
+        if len(data) != size or struct.unpack("<Q", header[:8])[0] != size:
+            record_id = self.index["id"][row].decode("utf-8", "replace")
+            raise ShardError(f"{path}: no record {record_id!r} at byte {offset}; {BUILD_AGAIN}")
+        return data
+
+
+def _read_at(file: BinaryIO, size: int, offset: int) -> bytes:
+    if isinstance(file, tf.io.gfile.GFile):
+        file.seek(offset)
+        return file.read(size)
+    return os.pread(file.fileno(), size, offset)

@@ -1,0 +1,1 @@
+"""One model of one paper per file."""

@@ -1,0 +1,72 @@
+import importlib
+import sys
+
+import pytest
+from absl import app
+from absl.testing import flagsaver
+
+from experiments import common_flags, relation_flags  # noqa: F401 (defines flagfiles' flags)
+from imgtext_tf.data import shards
+
+SCRIPTS = ("train_classic", "train_metric", "train_baselines", "benchmark")
+
+
+def test_all_scripts_can_be_imported_in_one_process():
+    """Two definitions of one flag would raise DuplicateFlagError."""
+    for script in SCRIPTS:
+        assert callable(importlib.import_module(f"experiments.{script}").main)
+
+
+def test_flagfile_by_name():
+    expected = str(common_flags.FLAGFILES / "otto2020" / "table5_classic.flags")
+    for name in ("otto2020/table5_classic.flags", "otto2020/table5_classic", "table5_classic"):
+        assert common_flags.find_flagfile(name) == expected
+
+
+def test_a_file_of_the_user_comes_before_an_installed_one(tmp_path, monkeypatch):
+    (tmp_path / "table5_classic").write_text("--seed=1\n")
+    monkeypatch.chdir(tmp_path)
+    assert common_flags.find_flagfile("table5_classic") == "table5_classic"
+
+
+@pytest.mark.parametrize("name", ["table9", "classic", "/no/where/table5_classic.flags"])
+def test_an_unknown_flagfile_lists_the_installed_ones(name):
+    with pytest.raises(FileNotFoundError, match="otto2020/table6_sc.flags"):
+        common_flags.find_flagfile(name)
+
+
+def test_resolve_flagfiles_in_both_spellings():
+    path = common_flags.find_flagfile("table6_sc")
+    argv = ["x.py", "--flagfile=table6_sc", "--seed=3", "--flagfile", "table6_sc", "table6_sc"]
+    expected = ["x.py", f"--flagfile={path}", "--seed=3", "--flagfile", path, "table6_sc"]
+    assert common_flags.resolve_flagfiles(argv) == expected
+
+
+def test_positional_arguments_are_rejected():
+    common_flags.reject_positional(["x.py"])
+    with pytest.raises(app.UsageError, match="seed=3"):
+        common_flags.reject_positional(["x.py", "seed=3"])
+
+
+def test_integers():
+    assert common_flags.integers("eval_steps", ["75000", "100000"]) == (75_000, 100_000)
+    with pytest.raises(app.UsageError, match="--eval_steps.*'1e5'"):
+        common_flags.integers("eval_steps", ["1e5"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--flagfile=tabel5"], "'tabel5' is neither a file nor installed"),
+        (["--flagfile=table5_classic", "--data_dir=nowhere"], "error: nowhere/manifest.json"),
+    ],
+)
+def test_a_script_names_a_mistake_without_a_traceback(tmp_path, monkeypatch, arguments, message):
+    def main(argv):
+        shards.verify(common_flags.flags.FLAGS.data_dir)
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["script", *arguments])
+    with flagsaver.flagsaver(), pytest.raises(SystemExit, match=message):
+        common_flags.run_main(main)
+    assert list(tmp_path.iterdir()) == []

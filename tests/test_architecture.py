@@ -1,0 +1,193 @@
+"""Holds docs/architecture.md: who may import whom, and the rules that the eye forgets."""
+
+import ast
+import fnmatch
+import pathlib
+
+import pytest
+
+REPOSITORY = pathlib.Path(__file__).resolve().parent.parent
+PACKAGES = ("imgtext_tf", "experiments", "tfrecords_tools")
+FILES = sorted(path for package in PACKAGES for path in (REPOSITORY / package).rglob("*.py"))
+
+TEXT_AND_LAYERS = ("imgtext_tf.metrics", "imgtext_tf.layers", "imgtext_tf.data.text")
+# Module pattern -> what it may import of the project; the first pattern that fits counts.
+MAY_IMPORT = {
+    "imgtext_tf": (),
+    "imgtext_tf.metrics*": (),
+    "imgtext_tf.relations": (),
+    "imgtext_tf.report": (),
+    "imgtext_tf.layers*": (),
+    "imgtext_tf.losses*": (),
+    "imgtext_tf.data*": ("imgtext_tf.data", "imgtext_tf.relations"),
+    "imgtext_tf.encoders": ("imgtext_tf.layers",),
+    "imgtext_tf.models*": (
+        "imgtext_tf.encoders",
+        "imgtext_tf.layers",
+        "imgtext_tf.losses",
+        "imgtext_tf.data.text",
+    ),
+    "imgtext_tf.mining": TEXT_AND_LAYERS,
+    "imgtext_tf.search": TEXT_AND_LAYERS,
+    "imgtext_tf.optimizers": TEXT_AND_LAYERS,
+    "imgtext_tf.explain": TEXT_AND_LAYERS,
+    "imgtext_tf.text_similarity": TEXT_AND_LAYERS,
+    "imgtext_tf.export": ("imgtext_tf.runs", "imgtext_tf.search", "imgtext_tf.data"),
+    "imgtext_tf.evaluation": ("imgtext_tf.metrics",),
+    "imgtext_tf.training": ("imgtext_tf.distribution", "imgtext_tf.runs"),
+    "imgtext_tf.distribution": (),
+    "imgtext_tf.runs": (),
+    "imgtext_tf.figures": (),
+    # What the scripts of one paper share stands in modules of one topic; scripts stand alone.
+    "experiments*": ("imgtext_tf", "experiments.common_flags", "experiments.relation_*"),
+    "tfrecords_tools.readers*": (
+        "imgtext_tf.data",
+        "imgtext_tf.relations",
+        "tfrecords_tools.readers",
+    ),
+    "tfrecords_tools*": (
+        "tfrecords_tools",
+        "imgtext_tf.data",
+        "imgtext_tf.relations",
+        "imgtext_tf.figures",
+        "imgtext_tf.encoders",
+    ),
+}
+FIT_ELSEWHERE = {"experiments/train_baselines.py": "scikit-learn's estimators, no Keras model"}
+MODULE_LINES, FUNCTION_LINES = 300, 60
+# Path, or path:function -> why it is longer than the limit.
+LONG_FOR_A_REASON: dict[str, str] = {}
+
+
+def name_of(path: pathlib.Path) -> str:
+    parts = path.relative_to(REPOSITORY).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def short(path: pathlib.Path) -> str:
+    return path.relative_to(REPOSITORY).as_posix()
+
+
+MODULES = {name_of(path) for path in FILES}
+TREES = {path: ast.parse(path.read_text(encoding="utf-8")) for path in FILES}
+
+
+def imports_of(tree: ast.AST) -> set[str]:
+    """Every module that a tree imports, at its top or in a function."""
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "a relative import"
+            full = {f"{node.module}.{alias.name}" for alias in node.names}
+            found |= {name if name in MODULES else node.module for name in full}
+            # `from absl import flags` imports absl.flags.
+            found |= full if node.module.split(".")[0] not in PACKAGES else set()
+    return found
+
+
+def allowed_imports(module: str) -> tuple[str, ...] | None:
+    for pattern, allowed in MAY_IMPORT.items():
+        if fnmatch.fnmatchcase(module, pattern):
+            return allowed
+    return None
+
+
+def covers(allowed: str, module: str) -> bool:
+    return fnmatch.fnmatchcase(module, allowed) or module.startswith(allowed + ".")
+
+
+def dotted(node: ast.AST) -> str:
+    return ast.unparse(node) if isinstance(node, ast.Attribute | ast.Name) else ""
+
+
+@pytest.mark.parametrize("path", FILES, ids=short)
+def test_imports_follow_the_table(path):
+    module = name_of(path)
+    allowed = allowed_imports(module)
+    assert allowed is not None, f"{module} has no row in the import table; give it one"
+    project = {name for name in imports_of(TREES[path]) if name.split(".")[0] in PACKAGES}
+    wrong = {name for name in project if not any(covers(entry, name) for entry in allowed)}
+    assert not wrong, f"{module} may not import {sorted(wrong)}"
+
+
+def test_no_import_of_private_or_legacy_keras():
+    for path in FILES:
+        names = imports_of(TREES[path]) | {dotted(node) for node in ast.walk(TREES[path])}
+        banned = ("keras.src", "tf.keras", "tf_keras", "tensorflow.keras", "tensorflow.python")
+        wrong = {name for name in names for bad in banned if f"{name}.".startswith(f"{bad}.")}
+        assert not wrong, f"{short(path)} uses {sorted(wrong)}"
+
+
+def test_the_library_reads_no_flags_and_prints_nothing():
+    for path in FILES:
+        if not short(path).startswith("imgtext_tf/"):
+            continue
+        names = imports_of(TREES[path])
+        assert not names & {"absl.flags", "absl.app", "argparse"}, f"{short(path)} has flags"
+        calls = [node for node in ast.walk(TREES[path]) if isinstance(node, ast.Call)]
+        assert "print" not in {dotted(call.func) for call in calls}, f"{short(path)} prints"
+        assert "sys.argv" not in {dotted(node) for node in ast.walk(TREES[path])}
+
+
+def test_flags_are_defined_by_scripts_and_not_by_readers():
+    readers = [path for path in FILES if "readers" in path.parts]
+    assert all("absl.flags" not in imports_of(TREES[path]) for path in readers)
+
+
+def test_fit_is_called_in_training_only():
+    callers = {
+        short(path)
+        for path in FILES
+        for node in ast.walk(TREES[path])
+        if isinstance(node, ast.Call)
+        and dotted(node.func).endswith(".fit")
+        # `training.fit` is the way to it.
+        and dotted(node.func) != "training.fit"
+    }
+    assert callers <= {"imgtext_tf/training.py", *FIT_ELSEWHERE}
+
+
+def lengths() -> dict[str, int]:
+    """Lines of each module, and of each function but its docstring under `path:name`."""
+    found = {}
+    for path, tree in TREES.items():
+        found[short(path)] = len(path.read_text(encoding="utf-8").splitlines())
+        for node in ast.walk(tree):
+            if isinstance(node, ast.FunctionDef):
+                text = ast.get_docstring(node, clean=False)
+                lines = node.end_lineno - node.lineno + 1 - (text.count("\n") + 1 if text else 0)
+                found[f"{short(path)}:{node.name}"] = lines
+    return found
+
+
+def test_modules_and_functions_are_short_or_have_a_reason():
+    long = {
+        name
+        for name, lines in lengths().items()
+        if lines > (FUNCTION_LINES if ":" in name else MODULE_LINES)
+    }
+    assert long - set(LONG_FOR_A_REASON) == set(), "too long, and no reason stands in this test"
+    assert set(LONG_FOR_A_REASON) - long == set(), "no longer too long: take it off the list"
+
+
+def test_no_module_is_called_utils():
+    assert not [name for name in MODULES if "util" in name.split(".")[-1]]
+
+
+def test_every_data_file_is_packaged():
+    """A flagfile or list that setup.py's patterns miss would be absent after `pip install .`."""
+    call = next(
+        node.value
+        for node in ast.parse((REPOSITORY / "setup.py").read_text(encoding="utf-8")).body
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call)
+    )
+    patterns = next(ast.literal_eval(k.value) for k in call.keywords if k.arg == "package_data")
+    for package in PACKAGES:
+        files = [p for p in (REPOSITORY / package).rglob("*") if p.is_file()]
+        data = [p for p in files if p.suffix not in (".py", ".pyc")]
+        matched = {
+            m for pattern in patterns.get(package, []) for m in (REPOSITORY / package).glob(pattern)
+        }
+        assert set(data) == matched

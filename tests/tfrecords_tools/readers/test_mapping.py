@@ -1,0 +1,91 @@
+import json
+
+import pytest
+import tensorflow as tf
+
+from tfrecords_tools.readers import base, mapping
+
+SIMPLE = "image=photo,text=caption,label=class"
+
+
+def test_csv_and_tsv_with_quotes_and_newlines(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text('photo,caption,class\nx.jpg,"One, ""two"".\nThree.",Anchorage\nx.jpg,y\n')
+    first, second = mapping.pairs(path, mapping.parse_mapping(SIMPLE), tmp_path / "images")
+    assert first.sentences == ('One, "two".', "Three.")
+    assert first.image_path == str(tmp_path / "images/x.jpg")
+    assert isinstance(second, base.BadRecord) and "columns" in second.reason
+    path = tmp_path / "a.tsv"
+    path.write_text("photo\tcaption\tclass\nx.jpg\tA text\tUncorrelated\n")
+    (pair,) = mapping.pairs(path, mapping.parse_mapping(SIMPLE))
+    assert pair.relation == "Uncorrelated"
+
+
+def test_jsonl_with_renamed_labels_and_splits(tmp_path, files):
+    files.json(
+        tmp_path / "m.json",
+        {
+            "fields": {"image": "i", "text": "t", "label": "l", "split": "s", "id": "k"},
+            "labels": {"3": "Illustration"},
+            "splits": {"dev": "val"},
+        },
+    )
+    record = {"i": "a.jpg", "t": ["A.", "B."], "l": 3, "s": "dev", "k": 17, "more": None}
+    (tmp_path / "a.jsonl").write_text(json.dumps(record) + "\n{}\n")
+    fields = mapping.parse_mapping(str(tmp_path / "m.json"))
+    first, second = mapping.pairs(tmp_path / "a.jsonl", fields)
+    assert (first.id, first.relation, first.split) == ("a/17", "Illustration", "val")
+    assert isinstance(second, base.BadRecord) and "'i'" in second.reason
+
+
+def test_tfrecord_with_image_bytes_or_paths(tmp_path, files):
+    files.jpeg(tmp_path / "x.jpg", 1)
+    image = (tmp_path / "x.jpg").read_bytes()
+    path = str(tmp_path / "a.tfrecord")
+    with tf.io.TFRecordWriter(path) as writer:
+        for value in (image, b"folder/y.jpg"):
+            features = {
+                "photo": tf.train.Feature(bytes_list=tf.train.BytesList(value=[value])),
+                "t": tf.train.Feature(bytes_list=tf.train.BytesList(value=[b"A.", b"B."])),
+                "cmi": tf.train.Feature(int64_list=tf.train.Int64List(value=[1])),
+                "sc": tf.train.Feature(int64_list=tf.train.Int64List(value=[-1])),
+                "stat": tf.train.Feature(bytes_list=tf.train.BytesList(value=[b"T"])),
+            }
+            example = tf.train.Example(features=tf.train.Features(feature=features))
+            writer.write(example.SerializeToString())
+    fields = mapping.parse_mapping("image=photo,text=t,cmi=cmi,sc=sc,stat=stat")
+    for _ in range(2):
+        first, second = mapping.pairs(path, fields, tmp_path / "images")
+    assert first.sentences == ("A.", "B.")
+    assert first.relation == "Bad Illustration"
+    (written,) = (tmp_path / "images").iterdir()
+    assert first.image_path == str(written) and written.read_bytes() == image
+    assert second.image_path == str(tmp_path / "images/folder/y.jpg")
+    data = bytearray(open(path, "rb").read())
+    data[20] ^= 1
+    (tmp_path / "b.tfrecord").write_bytes(data)
+    with pytest.raises(base.ReaderError, match="b.tfrecord"):
+        list(mapping.pairs(tmp_path / "b.tfrecord", fields))
+
+
+@pytest.mark.parametrize(
+    "text, reason",
+    [
+        ("image=a,text=b", "needs image, text and label"),
+        ("image=a,text=b,cmi=c,sc=d", "needs image, text and label"),
+        ("image=a,text=b,label=c,colour=d", "colour"),
+        ("image=a,text=,label=c", "unknown or empty"),
+    ],
+)
+def test_wrong_mappings(text, reason):
+    with pytest.raises(base.ReaderError, match=reason):
+        mapping.parse_mapping(text)
+
+
+def test_unknown_suffix_and_bad_encoding(tmp_path):
+    fields = mapping.parse_mapping(SIMPLE)
+    with pytest.raises(base.ReaderError, match="use a .csv"):
+        list(mapping.pairs(tmp_path / "a.xlsx", fields))
+    (tmp_path / "a.csv").write_bytes(b"photo,caption,class\nx,\xff,Anchorage\n")
+    with pytest.raises(base.ReaderError, match="byte 22"):
+        list(mapping.pairs(tmp_path / "a.csv", fields))

@@ -1,0 +1,1 @@
+"""Raw data to TFRecord shards: `python -m tfrecords_tools.<name>`."""

@@ -1,0 +1,157 @@
+"""Other labelled releases (CSV, TSV, JSONL, TFRecord), read by a mapping of their fields.
+
+The mapping says which of their fields is our `image`, `text`, and `label` or `cmi`, `sc`, `stat`;
+optional are `id`, `group`, `split`, `source`. It is written in JSON,
+
+    {"fields": {"image": "photo", "text": "caption", "label": "class"},
+     "labels": {"uncorrelated": "Uncorrelated"}, "splits": {"dev": "val"}}
+
+or, for the fields alone, as `image=photo,text=caption,label=class`.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import json
+import os
+from collections.abc import Iterator
+from typing import Any
+
+from imgtext_tf.data.files import write_file
+from tfrecords_tools.readers import base, jsonl
+
+FIELDS = ("image", "text", "label", "cmi", "sc", "stat", "id", "group", "split", "source", "swaps")
+
+
+def parse_mapping(text: str) -> dict[str, dict[str, str]]:
+    """Parses a mapping: a path of a JSON file, or `ours=theirs,...`.
+
+    Returns:
+        A dict of `fields`, `labels` and `splits`, each a dict.
+
+    Raises:
+        base.ReaderError: if it cannot be parsed, or lacks a field that is needed.
+    """
+    if text.endswith(".json"):
+        mapping = base.read_json(text)
+        if not isinstance(mapping, dict) or not isinstance(mapping.get("fields"), dict):
+            raise base.ReaderError(f'{text}: expected {{"fields": {{"image": "...", ...}}}}')
+    else:
+        parts = [part.partition("=") for part in text.split(",") if part.strip()]
+        mapping = {"fields": {ours.strip(): theirs.strip() for ours, _, theirs in parts}}
+    fields = mapping["fields"]
+    unknown = sorted(set(fields) - set(FIELDS))
+    if unknown or not all(fields.values()):
+        raise base.ReaderError(f"mapping {text}: unknown or empty {unknown}; ours are {FIELDS}")
+    labelled = "label" in fields or {"cmi", "sc", "stat"} <= set(fields)
+    if not labelled or not {"image", "text"} <= set(fields):
+        raise base.ReaderError(f"mapping {text}: needs image, text and label (or cmi, sc, stat)")
+    return {
+        "fields": fields,
+        "labels": mapping.get("labels", {}),
+        "splits": mapping.get("splits", {}),
+    }
+
+
+def pairs(
+    path: str | os.PathLike,
+    mapping: dict[str, dict[str, str]],
+    images_dir: str | os.PathLike | None = None,
+) -> Iterator[base.Item]:
+    """Yields the pairs of a file by its suffix: .csv, .tsv, .jsonl, .tfrecord or .tfrecords.
+
+    A TFRecord that holds the image's bytes rather than its path has them written to `images_dir`
+    under the name of their hash, once.
+
+    Args:
+        path: the file.
+        mapping: what `parse_mapping` returns.
+        images_dir: the folder that image paths are relative to; default the file's own.
+
+    Raises:
+        base.ReaderError: if the file cannot be read, or its suffix is unknown.
+    """
+    path = os.fspath(path)
+    root = os.fspath(images_dir) if images_dir else os.path.dirname(os.path.abspath(path))
+    suffix = os.path.splitext(path)[1]
+    if suffix == ".jsonl":
+        records = base.read_json_lines(path)
+    elif suffix in (".csv", ".tsv"):
+        records = _table(path, "," if suffix == ".csv" else "\t")
+    elif suffix in (".tfrecord", ".tfrecords"):
+        records = _tfrecord(path)
+    else:
+        raise base.ReaderError(f"{path}: use a .csv, .tsv, .jsonl, .tfrecord or .tfrecords file")
+    source = os.path.basename(path).split(".")[0]
+    for name, record in records:
+        if isinstance(record, base.BadRecord):
+            yield record
+        else:
+            yield base.attempt(name, _pair, record, mapping, root, source, name)
+
+
+def _pair(record: dict, mapping: dict, root: str, source: str, name: str) -> base.Pair:
+    ours: dict[str, Any] = {}
+    for key, theirs in mapping["fields"].items():
+        value = record[theirs]
+        if key == "image" and isinstance(value, bytes):
+            value = _image_file(value, root)
+        if isinstance(value, bytes):
+            value = value.decode("utf-8")
+        elif isinstance(value, list) and key != "text":
+            value = value[0]
+        if key == "text" and isinstance(value, list):
+            value = [part.decode("utf-8") if isinstance(part, bytes) else part for part in value]
+        ours[key] = value
+    if "label" in ours:
+        ours["label"] = mapping["labels"].get(str(ours["label"]), ours["label"])
+    if "split" in ours:
+        ours["split"] = mapping["splits"].get(ours["split"], ours["split"])
+    if isinstance(ours.get("swaps"), str):
+        ours["swaps"] = json.loads(ours["swaps"])
+    return jsonl.pair_of(ours, root, source, name)
+
+
+def _image_file(data: bytes, root: str) -> str:
+    """Writes bytes that are an image below `root`; bytes that are a path come back as text."""
+    kinds = {b"\xff\xd8": ".jpg", b"\x89P": ".png", b"GI": ".gif", b"BM": ".bmp"}
+    suffix = kinds.get(data[:2])
+    if suffix is None or len(data) < 16:
+        return data.decode("utf-8")
+    name = hashlib.sha256(data).hexdigest()[:16] + suffix
+    path = os.path.join(root, name)
+    if not os.path.exists(path):
+        write_file(path, data)
+    return name
+
+
+def _table(path: str, delimiter: str) -> Iterator[tuple[str, dict | base.BadRecord]]:
+    text = base.decode(path, base.read_bytes(path))
+    rows = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter)
+    for row in rows:
+        name = f"{path}:{rows.line_num}"
+        if None in row or None in row.values():
+            yield (
+                name,
+                base.BadRecord(name, f"the row has not the header's columns {rows.fieldnames}"),
+            )
+        else:
+            yield name, row
+
+
+def _tfrecord(path: str) -> Iterator[tuple[str, dict]]:
+    import tensorflow as tf
+
+    try:
+        for number, data in enumerate(tf.data.TFRecordDataset(path).as_numpy_iterator()):
+            features = tf.train.Example.FromString(data).features.feature
+            record = {}
+            for key, feature in features.items():
+                kind = feature.WhichOneof("kind")
+                values = list(getattr(feature, kind).value) if kind else []
+                record[key] = values[0] if len(values) == 1 else values
+            yield f"{path} record {number}", record
+    except (tf.errors.DataLossError, tf.errors.NotFoundError) as error:
+        raise base.ReaderError(f"{path}: {error.message}; fetch the file again") from None
