@@ -67,7 +67,7 @@ class Data:
             start_step=start_step,
             num_steps=num_steps,
             distort=distort,
-            class_balanced=settings.class_balanced,
+            class_balance=settings.class_balance,
             class_weights=self._class_weights() if settings.class_weights else None,
         )
 
@@ -106,19 +106,25 @@ class Data:
 
     def description(self) -> dict[str, str]:
         """What a result says of its data."""
-        manifest = self.readers["train"].manifest
+        manifest = next(iter(self.readers.values())).manifest
         digest = hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
         return {"name": manifest["name"], "kind": manifest["kind"], "manifest_sha256": digest}
 
 
 def open_readers(settings: Settings) -> dict[str, shards.ShardReader]:
-    """Verifies the data set and opens its splits.
+    """Verifies the data set and opens its splits; an evaluation needs its own split only.
 
     Raises:
         ShardError: naming what is missing or damaged.
     """
-    shards.verify(settings.data_dir, level=settings.verify)
-    return {split: shards.ShardReader(settings.data_dir, split) for split in SPLITS}
+    found = shards.verify(settings.data_dir, level=settings.verify)["splits"]
+    needed = (settings.eval_split,) if settings.eval_only else SPLITS
+    if missing := [split for split in needed if split not in found]:
+        raise shards.ShardError(
+            f"{settings.data_dir}: has no split {', '.join(missing)} (it has {', '.join(found)}); "
+            "build it with the sources or --split_fractions that fill these splits"
+        )
+    return {split: shards.ShardReader(settings.data_dir, split) for split in found}
 
 
 def open_text(

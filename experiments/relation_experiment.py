@@ -46,7 +46,6 @@ def run(settings: Settings) -> dict[str, Any]:
         else:
             data, outcome = _train(settings, run_dir, board)
             if outcome["status"] == "stopped":
-                logging.info("stopped at step %d; the same command goes on", outcome["step"])
                 return outcome
         return relation_report.report(data, run_dir, board, outcome)
 

@@ -56,7 +56,7 @@ class Settings:
     weight_decay: float = 0.0
     ema: float = 0.0
     class_weights: bool = False
-    class_balanced: bool = False
+    class_balance: float = 0.0
     eval_steps: tuple[int, ...] = ()
     eval_every: int = 0
     checkpoint_every: int = 1000
@@ -147,7 +147,11 @@ flags.DEFINE_enum(
 flags.DEFINE_float("weight_decay", Settings.weight_decay, "Adam's decoupled weight decay a step.")
 flags.DEFINE_float("ema", Settings.ema, "Momentum of averaged weights, such as 0.999; 0: none.")
 flags.DEFINE_bool("class_weights", Settings.class_weights, "Weight pairs by 1 / class frequency.")
-flags.DEFINE_bool("class_balanced", Settings.class_balanced, "Draw all classes equally often.")
+flags.DEFINE_float(
+    "class_balance",
+    Settings.class_balance,
+    "Draw a class of n pairs in proportion to n ** (1 - class_balance): 0 as they are, 1 equally.",
+)
 flags.DEFINE_string("monitor", Settings.monitor, "The val metric that chooses the best weights.")
 
 flags.adopt_module_key_flags(common_flags)

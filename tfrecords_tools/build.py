@@ -1,4 +1,4 @@
-"""Raw data to TFRecord shards of image-text pairs with Otto2020's eight relation classes.
+r"""Raw data to TFRecord shards of image-text pairs with Otto2020's eight relation classes.
 
     python -m tfrecords_tools.build --output_dir=relations \
         --vist_dir=VIST --vist_images=VIST/images --coco_dir=COCO \
@@ -24,14 +24,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import tensorflow as tf
-from absl import app
+from absl import app, flags
 from tqdm import tqdm
 
 from imgtext_tf import relations
 from imgtext_tf.data import files, shards
 from imgtext_tf.data.antonyms import load_antonyms
+from tfrecords_tools import build_settings, sources, splits
 from tfrecords_tools import plan as planning
-from tfrecords_tools import sources, splits
 from tfrecords_tools.build_settings import (
     BuildError,
     Settings,
@@ -84,9 +84,13 @@ def _make_plan(settings: Settings) -> planning.Plan:
     if settings.swap_labelled:
         items, labelled = itertools.chain(items, labelled), iter(())
     try:
+        antonyms = load_antonyms(settings.antonyms)
+    except (OSError, ValueError) as error:
+        raise BuildError(f"--antonyms: {error}") from None
+    try:
         return planning.make_plan(
             items,
-            load_antonyms(settings.antonyms),
+            antonyms,
             labelled=labelled,
             seed=seed,
             split_fractions=settings.split_fractions,
@@ -227,16 +231,16 @@ def _write_bad(settings: Settings, bad: Sequence[base.BadRecord]) -> None:
 
 def summary(report: Mapping[str, Any]) -> str:
     """A report as text: pairs of each class and split, drops and swap shares."""
-    splits = list(report["pairs"])
-    lines = [f"{'pairs (distinct texts)':24}" + "".join(f"{split:>18}" for split in splits)]
+    names = list(report["pairs"])
+    lines = [f"{'pairs (distinct texts)':24}" + "".join(f"{split:>18}" for split in names)]
     for relation in relations.RELATIONS:
         cells = [
             f"{report['pairs'][s].get(relation, 0)} "
             f"({report['distinct texts'][s].get(relation, 0)})"
-            for s in splits
+            for s in names
         ]
         lines.append(f"{relation:24}" + "".join(f"{cell:>18}" for cell in cells))
-    totals = [sum(report["pairs"][split].values()) for split in splits]
+    totals = [sum(report["pairs"][split].values()) for split in names]
     lines.append(f"{'all':24}" + "".join(f"{total:>18}" for total in totals))
     for reason, number in report["dropped"].items():
         lines.append(f"dropped {number:7}: {reason}")
@@ -268,4 +272,5 @@ def main(argv: Sequence[str]) -> None:
 
 if __name__ == "__main__":
     define_flags()
+    flags.adopt_module_key_flags(build_settings)  # --help lists them
     app.run(main)

@@ -19,7 +19,10 @@ PAPER_SWAP_SHARES = {"Complementary": 0.948, "Illustration": 0.753, "Anchorage":
 def make_negatives(
     pairs: Sequence[Pair], antonyms: AntonymList, *, count: int, seed: int
 ) -> tuple[list[Pair], dict[str, dict[str, float]]]:
-    """Swaps the keywords of every positive, up to `count` times for texts that differ.
+    """Swaps the keywords of every positive: once, in split train up to `count` times.
+
+    Further draws give texts that differ; val and test keep the paper's one draw, so that they
+    stay comparable whatever training is given.
 
     Returns:
         The negatives, with split and group of their positives; and for each positive class the
@@ -34,12 +37,13 @@ def make_negatives(
         if pair.relation not in relations.NEGATIVE_OF or count < 1:
             continue
         positives[pair.relation] += 1
+        wanted = count if pair.split == "train" else 1
         rng = base.generator(seed, "swap", pair.id)
         texts = {normal_text(pair.sentences)}
-        for _ in range(4 * count):
+        for _ in range(4 * wanted):
             sentences, swaps = swap(list(pair.sentences), antonyms, rng)
             text = normal_text(tuple(sentences))
-            if not swaps or len(texts) > count:
+            if not swaps or len(texts) > wanted:
                 break
             if text in texts:
                 continue

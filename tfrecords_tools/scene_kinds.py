@@ -17,7 +17,7 @@ COLOURS = {
     "white": (250, 250, 250),
 }
 # Radius of a thing, in picture widths.
-SMALL, LARGE = 0.105, 0.19
+SMALL, LARGE = 0.12, 0.19
 SIZES = {"small": SMALL, "little": SMALL, "large": LARGE, "big": LARGE}
 # Sky and land, muted: none of COLOURS.
 TIMES = {

@@ -24,15 +24,15 @@ SIDES = {"left": "to the left", "right": "to the right"}
 HEIGHTS = {"above": ("above", "on top of"), "below": ("below", "beneath", "under", "underneath")}
 
 CAPTIONS = (
-    "{a} {relation} {b}.",
-    "{a} is {relation} {b}.",
-    "There is {a} {relation} {b}.",
-    "One sees {a} {relation} {b}.",
     "{a} {relation} {b} {time}.",
+    "{a} is {relation} {b} {time}.",
+    "There is {a} {relation} {b} {time}.",
+    "{time} one sees {a} {relation} {b}.",
     "This is {a} {relation} {b}.",
+    "{a} stands {relation} {b}.",
 )
 STORY = (
-    ("Once there was {hero}.", "This is the tale of {hero}.", "{hero} went for a walk."),
+    ("Once {time} there was {hero}.", "{hero} went for a walk {time}.", "{time} came {hero}."),
     ("It stood {relation} {b}.", "It came {relation} {b}.", "It was {relation} {b}."),
     ("Then it met {b}.", "Then it found {b}.", "Then it saw {b}."),
     ("Later it passed {b}.", "Later {b} came by.", "Soon it spoke with {b}."),
@@ -41,12 +41,12 @@ STORY = (
 DEFINITIONS = (
     ("The {name} is {hero}.", "A {name} is {hero}.", "{name} is the name of {hero}."),
     ("It is found {relation} {b}.", "It lives {relation} {b}.", "It stays {relation} {b}."),
-    ("One sees it {time}.", "It comes out {time}.", "It is named after {b}."),
+    ("One sees it {time}.", "It comes out {time}.", "It is on the move {time}."),
 )
 SLOGANS = (
     "Taste Feel Dream Share Discover Enjoy Celebrate Trust Choose Imagine Love Remember".split(),
     "more the every our another pure your real simple true".split(),
-    "joy freedom wonder comfort magic pleasure courage adventure luck laughter silence glory".split(),
+    "joy freedom wonder comfort magic pleasure courage adventure luck laughter glory".split(),
     (
         "Today,Every hour,For life,With friends,Together,At once,For everyone,Without regret,"
         "Just because,For you,Once more,Naturally"
@@ -114,7 +114,7 @@ def caption(scene: Scene, rng: np.random.Generator) -> str:
 
 
 def story(scenes: Sequence[Scene], rng: np.random.Generator) -> list[str]:
-    """Tells five scenes, one sentence each, that share their first thing, the hero."""
+    """Tells five scenes, one sentence each, that share their time and first thing, the hero."""
     return [
         _about_hero(_one(rng, sentences), scene, rng)
         for sentences, scene in zip(STORY, scenes, strict=True)

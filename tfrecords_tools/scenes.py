@@ -140,8 +140,8 @@ def _vist(count: int, rng: np.random.Generator, pixels: int) -> tuple[Pictures, 
     for split, album_ids in bounds.items():
         images, stories, descriptions = [], [], []
         for album in album_ids:
-            hero = scene_texts.draw_looks(rng, 1)[0]
-            scenes = [_any_scene(rng, hero) for _ in range(SCENES_PER_ALBUM)]
+            shared = {"hero": scene_texts.draw_looks(rng, 1)[0], "time": _any_time(rng)}
+            scenes = [_any_scene(rng, **shared) for _ in range(SCENES_PER_ALBUM)]
             photos = [f"{album * SCENES_PER_ALBUM + n:08d}" for n in range(SCENES_PER_ALBUM)]
             for photo, scene in zip(photos, scenes, strict=True):
                 pictures.append((f"vist/images/{split}/{photo}.jpg", scene))
@@ -201,9 +201,15 @@ def _imagenet(count: int, rng: np.random.Generator, pixels: int) -> tuple[Pictur
     return pictures, files
 
 
-def _any_scene(rng: np.random.Generator, hero: scene_texts.Look | None = None) -> Scene:
+def _any_scene(
+    rng: np.random.Generator, *, hero: scene_texts.Look | None = None, time: str | None = None
+) -> Scene:
     looks = scene_texts.draw_looks(rng, int(rng.integers(MIN_THINGS, MAX_THINGS + 1)), hero)
-    return lay_out(looks, list(TIMES)[rng.integers(len(TIMES))], rng)
+    return lay_out(looks, time or _any_time(rng), rng)
+
+
+def _any_time(rng: np.random.Generator) -> str:
+    return list(TIMES)[rng.integers(len(TIMES))]
 
 
 def _write_picture(output: pathlib.Path, pixels: int, picture: tuple[str, Scene]) -> None:

@@ -58,7 +58,8 @@ def _records(task: ShardTask) -> Iterator[dict[str, Any] | base.BadRecord]:
         try:
             height, width = images.check_image(data)
         except images.ImageError as error:
-            yield base.BadRecord(pair.id, f"image {pair.image_path}: {error}")
+            # The file's name only: the index must not depend on where the raw data lies.
+            yield base.BadRecord(pair.id, f"image {os.path.basename(pair.image_path)}: {error}")
             continue
         if task.resize and min(height, width) > task.resize:
             data, height, width = shrink(data, height, width, task.resize)

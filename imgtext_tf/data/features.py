@@ -204,7 +204,8 @@ def _distinct_images(readers: Sequence[ShardReader]) -> list[tuple[str, int, int
             seen.setdefault(name, (name, number, row))
     if not seen:
         raise FeatureError("there are no images to compute feature maps of")
-    return list(seen.values())
+    # By id: another build of the same images finds the same cache.
+    return sorted(seen.values())
 
 
 def _image_batches(

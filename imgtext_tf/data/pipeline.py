@@ -60,7 +60,7 @@ def relation_dataset(
     max_words: int = 50,
     fixed_padding: bool = False,
     by_length: bool = True,
-    class_balanced: bool = False,
+    class_balance: float = 0.0,
     class_weights: np.ndarray | None = None,
     ngrams: Mapping[str, int] | None = None,
     with_id: bool = False,
@@ -87,7 +87,7 @@ def relation_dataset(
         max_words: further words of a sentence are cut off.
         fixed_padding: pad to these limits, not to the longest of the batch.
         by_length: see `batch_rows`.
-        class_balanced: see `batch_rows`; the classes are the target's.
+        class_balance: see `batch_rows`; the classes are the target's.
         class_weights: [classes] float, adds a sample weight to each pair.
         ngrams: `min_n`, `max_n`, `buckets` of word vectors with n-grams, gives `ngram_ids`.
         with_id: whether training batches hold `id`, too.
@@ -115,7 +115,7 @@ def relation_dataset(
         seed=seed,
         labels=labels,
         by_length=by_length,
-        class_balanced=class_balanced,
+        class_balance=class_balance,
         **limits,
     )
     read = _batch_reader(reader, rows, plan, labels, features, worker)

@@ -34,7 +34,7 @@ def batch_rows(
     rows: np.ndarray | None = None,
     labels: np.ndarray | None = None,
     by_length: bool = True,
-    class_balanced: bool = False,
+    class_balance: float = 0.0,
     max_sentences: int = 30,
     max_words: int = 50,
 ) -> list[np.ndarray]:
@@ -49,10 +49,11 @@ def batch_rows(
         seed: of the whole training.
         epoch: number of the pass, from 0.
         rows: [N] the rows to use; None means all.
-        labels: [records] the classes that `class_balanced` balances; None means relations.
+        labels: [records] the classes that `class_balance` balances; None means relations.
         by_length: False leaves the permutation as it is.
-        class_balanced: draw equally many rows of each class instead of each row once; rows of
-            rare classes are repeated, an epoch's length stays the same.
+        class_balance: draw a class of n rows in proportion to n ** (1 - class_balance): 0 takes
+            each row once, 1 equally many rows of each class. Rows of rare classes are repeated, an
+            epoch's length stays the same.
         max_sentences: sentences that will be kept of a text.
         max_words: words that will be kept of a sentence.
 
@@ -60,13 +61,15 @@ def batch_rows(
         `steps_per_epoch` arrays [batch_size] int64.
 
     Raises:
-        ValueError: if there are fewer rows than one batch.
+        ValueError: if there are fewer rows than one batch, or `class_balance` is not in [0, 1].
     """
+    if not 0 <= class_balance <= 1:
+        raise ValueError(f"class_balance is {class_balance}: use a value in [0, 1]")
     rows = np.arange(len(index["offset"])) if rows is None else np.asarray(rows, np.int64)
     steps = steps_per_epoch(len(rows), batch_size)
-    if class_balanced:
+    if class_balance:
         labels = index["relation"] if labels is None else labels
-        rows = _balanced_draw(rows, labels[rows], seed, epoch)
+        rows = _balanced_draw(rows, labels[rows], class_balance, seed, epoch)
     rows = rows[_permutation(len(rows), seed, 2 * epoch)][: steps * batch_size]
     if by_length:
         keys = _length_keys(index, rows, max_sentences, max_words)
@@ -137,13 +140,19 @@ def _permutation(size: int, seed: int, number: int) -> np.ndarray:
     ).numpy()
 
 
-def _balanced_draw(rows: np.ndarray, labels: np.ndarray, seed: int, epoch: int) -> np.ndarray:
-    """As many rows as before, equally many a class, in turn through each class's permutations."""
-    classes = np.unique(labels)
+def _balanced_draw(
+    rows: np.ndarray, labels: np.ndarray, balance: float, seed: int, epoch: int
+) -> np.ndarray:
+    """As many rows as before, in turn through each class's permutations."""
+    classes, counts = np.unique(labels, return_counts=True)
+    shares = counts ** (1.0 - balance)
+    # Cuts of the cumulated shares: the quotas are whole numbers and add up to len(rows).
+    ends = np.round(np.cumsum(shares) / shares.sum() * len(rows)).astype(np.int64)
+    quotas = np.diff(ends, prepend=0)
     drawn = []
     for place, label in enumerate(classes):
         own = rows[labels == label]
-        quota = len(rows) // len(classes) + (place < len(rows) % len(classes))
+        quota = int(quotas[place])
         passes = -(-quota // len(own))
         # Passes go on from epoch to epoch, so that a large class is used up before it repeats.
         start = epoch * quota

@@ -141,7 +141,7 @@ def test_balanced_epochs_draw_each_class_equally_and_use_it_up():
     counts = {}
     for epoch in range(10):
         rows = np.concatenate(
-            pipeline.batch_rows(index, batch_size=8, seed=0, epoch=epoch, class_balanced=True)
+            pipeline.batch_rows(index, batch_size=8, seed=0, epoch=epoch, class_balance=1)
         )
         names, number = np.unique(index["relation"][rows], return_counts=True)
         assert len(names) == 8 and set(number) == {100}
@@ -152,6 +152,16 @@ def test_balanced_epochs_draw_each_class_equally_and_use_it_up():
     for name in np.unique(index["relation"]):
         drawn = [counts[row] for row in np.flatnonzero(index["relation"] == name)]
         assert max(drawn) - min(drawn) <= 1
+
+
+def test_half_balanced_epochs_draw_in_proportion_to_the_root_of_the_class():
+    # 900 and 100 rows: roots 30 and 10, so three quarters and one quarter of an epoch's 1000.
+    index = made_index(1000) | {"relation": np.array([b"Anchorage"] * 900 + [b"Illustration"] * 100)}
+    batches = pipeline.batch_rows(index, batch_size=10, seed=0, epoch=0, class_balance=0.5)
+    rows = np.concatenate(batches)
+    assert np.count_nonzero(rows < 900) == 750 and len(rows) == 1000
+    with pytest.raises(ValueError, match="class_balance is 2"):
+        pipeline.batch_rows(index, batch_size=10, seed=0, epoch=0, class_balance=2)
 
 
 def test_rows_restrict_a_plan():
@@ -230,7 +240,7 @@ def test_a_batch_holds_the_records_words_and_labels(make, record, vocabulary, ta
 
 @pytest.mark.parametrize(
     "settings",
-    [{}, {"image_size": 12, "distort": {}}, {"class_balanced": True, "by_length": False}],
+    [{}, {"image_size": 12, "distort": {}}, {"class_balance": 1, "by_length": False}],
 )
 def test_starting_at_a_step_equals_skipping_to_it(make, settings):
     # 90 rows of 8: an epoch has 11 steps, so step 13 lies in the second one.

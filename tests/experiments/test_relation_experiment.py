@@ -132,7 +132,7 @@ def test_live_pixels_of_a_metric_and_every_switch_of_the_training(tiny_data, tmp
         vectors="",
         max_steps=2,
         class_weights=True,
-        class_balanced=True,
+        class_balance=1.0,
         learning_rate_schedule="cosine",
         weight_decay=1e-4,
         ema=0.9,

@@ -231,6 +231,31 @@ def test_limit_takes_a_share(settings):
     assert 0.15 * many < few < 0.65 * many
 
 
+def test_bytes_do_not_depend_on_where_the_raw_data_lies(own, tmp_path):
+    path = tmp_path / "x7.jpg"
+    path.write_bytes(path.read_bytes()[:-60])
+    build.run(dataclasses.replace(own, max_bad_records=0.1))
+    moved = tmp_path / "moved"
+    moved.mkdir()
+    for file in (*tmp_path.glob("x*.jpg"), tmp_path / "own.jsonl"):
+        file.rename(moved / file.name)
+    there = dataclasses.replace(
+        own,
+        max_bad_records=0.1,
+        jsonl=(str(moved / "own.jsonl"),),
+        output_dir=own.output_dir + "2",
+    )
+    build.run(there)
+    assert contents(there.output_dir) == contents(own.output_dir)
+
+
+def test_a_wrong_list_of_antonyms_is_named(own, tmp_path):
+    (tmp_path / "a.tsv").write_text("red\tgreen\n")
+    for name in ("a.tsv", "missing.tsv"):
+        with pytest.raises(build.BuildError, match=name):
+            build.run(dataclasses.replace(own, antonyms=str(tmp_path / name)))
+
+
 def test_caps_flag():
     assert build.parse_caps("none") == {}
     assert build.parse_caps("table1")["Uncorrelated"] == 60_000

@@ -224,11 +224,11 @@ def test_frequencies_of_a_small_chain_by_hand(monkeypatch):
 
 def texts_of(maker, count):
     rng = np.random.default_rng(5)
-    for _ in range(count):
+    for number in range(count):
         hero = scene_texts.draw_looks(rng, 1)[0]
         pictures = [
             scene_drawing.lay_out(
-                scene_texts.draw_looks(rng, 2, hero), list(TIMES)[rng.integers(2)], rng
+                scene_texts.draw_looks(rng, 2, hero), list(TIMES)[number % 2], rng
             )
             for _ in range(5 if maker == "story" else 1)
         ]

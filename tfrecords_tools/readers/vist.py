@@ -32,7 +32,8 @@ def complementary(
     Args:
         vist_dir: the folder that holds `sis`.
         images_dir: the folder of the photos.
-        images_per_story: distinct photos drawn; the paper has 1.
+        images_per_story: distinct photos drawn in split train; the paper has 1, and so have val
+            and test.
         text_field: "original_text", or "text" (tokenised, lower case, names masked).
         seed: decides the photos.
 
@@ -56,7 +57,8 @@ def complementary(
             key = f"vist-sis/{story_id}"
             try:
                 story.sort(key=lambda a: int(a["worker_arranged_photo_order"]))
-                chosen = _choose(story, photos, images_per_story, base.generator(seed, key))
+                count = images_per_story if split == "train" else 1
+                chosen = _choose(story, photos, count, base.generator(seed, key))
             except (KeyError, TypeError, ValueError) as error:
                 yield base.BadRecord(key, f"bad field in {path}: {error}")
                 continue
