@@ -13,7 +13,6 @@ meets all of them.
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import os
 import time
 from collections.abc import Callable, Mapping
@@ -32,12 +31,12 @@ FLAGS = flags.FLAGS
 
 flags.DEFINE_string("output", None, "Markdown file to write; default: benchmark.md of the run.")
 flags.DEFINE_integer("rounds", 5, "How often each variant is measured.", lower_bound=2)
-flags.DEFINE_integer("steps", 5, "Training steps of one measurement.", lower_bound=1)
+flags.DEFINE_integer("steps", 10, "Training steps of one measurement.", lower_bound=1)
 flags.DEFINE_integer("pipeline_steps", 20, "Batches of one pipeline measurement.", lower_bound=1)
 flags.adopt_module_key_flags(relation_flags)
 
-# Round -> seconds of one training step or of one batch.
-Variant = Callable[[int], float]
+# Gives the seconds of one training step or of one batch.
+Variant = Callable[[], float]
 
 
 def run(
@@ -45,7 +44,7 @@ def run(
     *,
     output: str | None = None,
     rounds: int = 5,
-    steps: int = 5,
+    steps: int = 10,
     pipeline_steps: int = 20,
 ) -> str:
     """Measures and writes a page of Markdown, which it returns.
@@ -114,9 +113,9 @@ def alternate(variants: Mapping[str, Variant], rounds: int) -> dict[str, np.ndar
         Variant -> [rounds] seconds.
     """
     seconds: dict[str, list[float]] = {name: [] for name in variants}
-    for number in range(rounds + 1):
+    for _ in range(rounds + 1):
         for name, measure in variants.items():
-            seconds[name].append(measure(number))
+            seconds[name].append(measure())
     return {name: np.array(values[1:]) for name, values in seconds.items()}
 
 
@@ -142,12 +141,12 @@ def table(seconds: Mapping[str, np.ndarray], batch_size: int) -> str:
 
 
 def _training(model: keras.Model, data: Data, steps: int) -> Variant:
-    """Seconds a training step on batches that are ready in memory."""
-    spec = data.training_batches(0, 1).element_spec
-    step = tf.function(model.train_step, input_signature=[spec])
+    """Seconds a training step on batches that are ready in memory, the same in every round."""
+    dataset = data.training_batches(0, steps)
+    step = tf.function(model.train_step, input_signature=[dataset.element_spec])
+    batches = list(dataset)
 
-    def measure(number: int) -> float:
-        batches = list(data.training_batches(number * steps, steps))
+    def measure() -> float:
         started = time.perf_counter()
         for batch in batches:
             logs = step(batch)
@@ -159,12 +158,13 @@ def _training(model: keras.Model, data: Data, steps: int) -> Variant:
 
 def _pipeline(data: Data, steps: int) -> Variant:
     """Seconds a batch, from the second one on: the first waits for the threads to start."""
+    dataset = data.training_batches(0, steps + 1)
 
-    def measure(number: int) -> float:
-        batches = iter(data.training_batches(number * steps, steps + 1))
+    def measure() -> float:
+        batches = iter(dataset)
         next(batches)
         started = time.perf_counter()
-        count = sum(1 for _ in itertools.islice(batches, steps))
+        count = sum(1 for _ in batches)
         return (time.perf_counter() - started) / count
 
     return measure

@@ -28,8 +28,8 @@ CAPTIONS = (
     "{a} is {relation} {b} {time}.",
     "There is {a} {relation} {b} {time}.",
     "{time} one sees {a} {relation} {b}.",
-    "This is {a} {relation} {b}.",
-    "{a} stands {relation} {b}.",
+    "This is {a} {relation} {b} {time}.",
+    "{a} stands {relation} {b} {time}.",
 )
 STORY = (
     ("Once {time} there was {hero}.", "{hero} went for a walk {time}.", "{time} came {hero}."),

@@ -26,12 +26,6 @@ from tfrecords_tools.scene_drawing import Scene, draw, jpeg, lay_out
 from tfrecords_tools.scene_kinds import KINDS, TIMES
 
 FLAGS = flags.FLAGS
-flags.DEFINE_string("output_dir", None, "Folder to write to.")
-flags.DEFINE_integer("scenes", 6000, "Number of pictures.", lower_bound=1)
-flags.DEFINE_integer("seed", 0, "Decides everything drawn and written.")
-flags.DEFINE_integer("pixels", 96, "Width and height of the pictures.", lower_bound=16)
-flags.DEFINE_integer("processes", os.cpu_count() or 1, "How many draw at once.", lower_bound=1)
-
 # Share of the scenes that each source gets.
 SHARES = {"coco": 0.3, "vist": 0.4, "ads": 0.1, "imagenet": 0.2}
 CAPTIONS_PER_SCENE = 2
@@ -242,5 +236,9 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    flags.mark_flag_as_required("output_dir")
+    flags.DEFINE_string("output_dir", None, "Folder to write to.", required=True)
+    flags.DEFINE_integer("scenes", 6000, "Number of pictures.", lower_bound=1)
+    flags.DEFINE_integer("seed", 0, "Decides everything drawn and written.")
+    flags.DEFINE_integer("pixels", 96, "Width and height of the pictures.", lower_bound=16)
+    flags.DEFINE_integer("processes", os.cpu_count() or 1, "How many draw at once.", lower_bound=1)
     app.run(main)

@@ -156,7 +156,8 @@ def test_balanced_epochs_draw_each_class_equally_and_use_it_up():
 
 def test_half_balanced_epochs_draw_in_proportion_to_the_root_of_the_class():
     # 900 and 100 rows: roots 30 and 10, so three quarters and one quarter of an epoch's 1000.
-    index = made_index(1000) | {"relation": np.array([b"Anchorage"] * 900 + [b"Illustration"] * 100)}
+    names = [b"Anchorage"] * 900 + [b"Illustration"] * 100
+    index = made_index(1000) | {"relation": np.array(names)}
     batches = pipeline.batch_rows(index, batch_size=10, seed=0, epoch=0, class_balance=0.5)
     rows = np.concatenate(batches)
     assert np.count_nonzero(rows < 900) == 750 and len(rows) == 1000
