@@ -77,17 +77,18 @@ def run(
     def model(data: Data, *, compact: bool = True) -> keras.Model:
         return relation_experiment.build_model(data, vectors, encoder, compact=compact)
 
+    from_cache = _training(model(cached), cached, steps)
     size = f"{settings.max_sentences} x {settings.max_words}"
     tables = {
         "Padding (training step, cached features)": {
-            "to the longest text of the batch": _training(model(cached), cached, steps),
+            "to the longest text of the batch": from_cache,
             f"to {size}, real sentences encoded": _training(model(fixed), fixed, steps),
             f"to {size}, all sentences encoded": _training(
                 model(fixed, compact=False), fixed, steps
             ),
         },
         "Feature maps (training step)": {
-            "cached": _training(model(cached), cached, steps),
+            "cached": from_cache,
             "live": _training(model(live), live, steps),
         },
         "Input pipeline (one batch)": {

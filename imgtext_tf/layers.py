@@ -1,7 +1,7 @@
 """Layers that the models share.
 
-Padding is explicit: id 0 is padding, a boolean tensor `real` marks what counts, and whatever is
-not real leaves every output as it was. Softmax runs in float32 also under mixed precision.
+Padding is explicit: id 0 is padding, a boolean tensor `real` marks what counts; the rest leaves
+every output as it was. Softmax runs in float32 also under mixed precision.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ import numpy as np
 import tensorflow as tf
 
 UNKNOWN_ID = 1
+# As wide as published vectors; within +-0.05, Keras' default, words and image meet far too late.
+_WIDE = {"class_name": "RandomNormal", "config": {"stddev": 0.4}}
 
 
 def masked_softmax(scores, real):
@@ -58,12 +60,12 @@ class WordEmbedding(keras.layers.Layer):
         """Makes the table, the unknown vector and, with n-grams, their table."""
         self.table = self.add_weight(
             shape=(self.vocabulary_size, self.dim),
-            initializer="uniform",
+            initializer=_WIDE,
             trainable=self.train_table,
             autocast=False,  # Only the rows in use are cast, not the table.
             name="table",
         )
-        self.unknown = self.add_weight(shape=(self.dim,), initializer="uniform", name="unknown")
+        self.unknown = self.add_weight(shape=(self.dim,), initializer=_WIDE, name="unknown")
         if self.ngram_buckets:
             self.ngrams = self.add_weight(
                 shape=(self.ngram_buckets + 1, self.dim),
@@ -103,12 +105,12 @@ class WordEmbedding(keras.layers.Layer):
             vectors = keras.ops.take(self.ngrams, ngram_ids, axis=0)
             vectors = keras.ops.cast(vectors, self.compute_dtype)
             count = keras.ops.sum(real, axis=-2)
-            mean = keras.ops.sum(vectors * real, axis=-2) / keras.ops.maximum(count, 1)
-            unknown = keras.ops.where(count > 0, mean, unknown)
+            sums = keras.ops.sum(vectors * real, axis=-2)
+            unknown = keras.ops.where(count > 0, sums / keras.ops.maximum(count, 1), unknown)
         words = keras.ops.cast(keras.ops.take(self.table, word_ids, axis=0), self.compute_dtype)
-        word_ids = word_ids[..., None]
-        words = keras.ops.where(keras.ops.equal(word_ids, UNKNOWN_ID), unknown, words)
-        return words * keras.ops.cast(keras.ops.not_equal(word_ids, 0), self.compute_dtype)
+        is_unknown = keras.ops.equal(word_ids, UNKNOWN_ID)[..., None]
+        real = keras.ops.cast(keras.ops.not_equal(word_ids, 0), self.compute_dtype)[..., None]
+        return keras.ops.where(is_unknown, unknown, words) * real
 
     def get_config(self):
         """What the constructor takes."""
@@ -225,8 +227,7 @@ class SentenceEncoder(keras.layers.Layer):
     def call(self, inputs, training=None):
         """See the class."""
         word_ids = inputs["word_ids"]
-        shape = tf.shape(word_ids)
-        pairs, sentences = shape[0], shape[1]
+        pairs, sentences = tf.unstack(tf.shape(word_ids)[:2])
         real = tf.reshape(tf.reduce_any(word_ids != 0, axis=-1), [-1])
         rows = tf.range(pairs * sentences)
         if self.compact:
