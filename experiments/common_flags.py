@@ -37,7 +37,7 @@ flags.DEFINE_integer("eval_every", 0, "Steps between two evaluations on val; 0: 
 flags.DEFINE_bool("eval_only", False, "Evaluate the run's best weights; do not train.")
 flags.DEFINE_enum("eval_split", "test", ["val", "test"], "The split to report on.")
 flags.DEFINE_bool("deterministic", False, "Bit-equal repetition, at some cost in speed.")
-flags.DEFINE_bool("mixed_precision", False, "Compute in float16 where the GPU gains by it.")
+flags.DEFINE_bool("mixed_precision", False, "Compute in 16 bits: float16 on a GPU, else bfloat16.")
 flags.DEFINE_bool("jit_compile", False, "Compile the training step with XLA.")
 flags.DEFINE_enum(
     "verify",

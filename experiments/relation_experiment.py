@@ -37,7 +37,7 @@ def run(settings: Settings) -> dict[str, Any]:
     run_dir = runs.RunDirectory(settings.run_dir)
     if settings.eval_only:
         settings = _as_trained(settings, run_dir)
-    keras.config.set_dtype_policy("mixed_float16" if settings.mixed_precision else "float32")
+    training.set_precision(settings.mixed_precision)
     with run_dir.locked():
         board = training.Board(run_dir.tensorboard)
         outcome: dict[str, Any] = {}
@@ -167,6 +167,8 @@ def build_model(
         fc_units=settings.fc_units,
         image_dropout=settings.image_dropout,
         text_dropout=settings.text_dropout,
+        word_dropout=settings.word_dropout,
+        region_dropout=settings.region_dropout,
         seed=settings.seed,
         compact=compact and not settings.jit_compile,
     )

@@ -48,6 +48,8 @@ class Settings:
     fc_units: tuple[int, ...] = (1024, 512, 256, 128)
     image_dropout: float = 0.3
     text_dropout: float = 0.4
+    word_dropout: float = 0.0
+    region_dropout: float = 0.0
     # Training.
     batch_size: int = 12
     max_steps: int = 100_000
@@ -136,6 +138,14 @@ flags.DEFINE_list(
 )
 flags.DEFINE_float("image_dropout", Settings.image_dropout, "Dropout rate of the image embedding.")
 flags.DEFINE_float("text_dropout", Settings.text_dropout, "Dropout rate of the text embedding.")
+flags.DEFINE_float(
+    "word_dropout", Settings.word_dropout, "Dropout rate of what the word-level GRU reads."
+)
+flags.DEFINE_float(
+    "region_dropout",
+    Settings.region_dropout,
+    "Dropout rate of the feature map's channels, for the attention to regions only.",
+)
 # Training.
 flags.DEFINE_float("learning_rate", Settings.learning_rate, "Adam's learning rate at the start.")
 flags.DEFINE_enum(

@@ -104,7 +104,7 @@ def image_encoder(
     if name.startswith("hub:"):
         if trainable:
             raise ValueError(f"{name}: hub models cannot be trained here: pass trainable=False")
-        backbone, scale = HubImage(name.removeprefix("hub:")), {}
+        backbone, scale = layers.HubImage(name.removeprefix("hub:")), {}
     elif name.endswith(".keras"):
         backbone = _from_file(name, image_size)
         size = backbone.input_shape[1]
@@ -122,7 +122,7 @@ def image_encoder(
     if input_range is not None:
         low, high = input_range
         scale = {"scale": high - low, "offset": low}
-    if not trainable and not isinstance(backbone, HubImage):
+    if not trainable and not isinstance(backbone, layers.HubImage):
         backbone = layers.Frozen(backbone, name="frozen", dtype="float32")
     image = keras.Input((size, size, 3), name="image")
     features = backbone(_scaled(image, **scale))
@@ -137,6 +137,9 @@ def text_encoder(
     image_attention: str = "none",
     gru_units: int = 512,
     attention_units: int | None = None,
+    region_product: bool = False,
+    word_dropout: float = 0.0,
+    seed: int | None = None,
     compact: bool = True,
 ) -> keras.Model:
     """A hierarchical attention network over words and sentences -> [B, 2 gru_units] float.
@@ -160,6 +163,9 @@ def text_encoder(
         image_attention: one of `IMAGE_ATTENTION`.
         gru_units: of each direction.
         attention_units: length of v; None for `gru_units`.
+        region_product: in mode "regions", read [x_w ; c_w ; x_w * c_w].
+        word_dropout: rate on the vectors that the word level reads.
+        seed: of this dropout; None draws it from Keras' global seed.
         compact: see `layers.SentenceEncoder`.
 
     Raises:
@@ -182,7 +188,13 @@ def text_encoder(
             of_sentences["regions"] = regions
         else:
             of_sentences["context"] = context
-    words = _word_encoder(embedding, image_attention, **units)
+    words = _word_encoder(
+        embedding,
+        image_attention,
+        region_product=region_product,
+        dropout=keras.layers.Dropout(word_dropout, seed=seed, name="word_dropout"),
+        **units,
+    )
     sentences = layers.SentenceEncoder(words, compact=compact, name="sentences")(of_sentences)
     real = keras.ops.any(keras.ops.not_equal(inputs["word_ids"], 0), axis=-1)
     context = context if image_attention == "context" else None
@@ -204,14 +216,15 @@ def text_inputs(embedding: layers.WordEmbedding, *, sentences: bool = True) -> d
     return inputs
 
 
-def _word_encoder(embedding, mode, *, gru_units, attention_units):
+def _word_encoder(embedding, mode, *, region_product, dropout, gru_units, attention_units):
     """The word level of `text_encoder`: single sentences [N, W] to [N, 2 gru_units]."""
     inputs = text_inputs(embedding, sentences=False)
     words = embedding(list(inputs.values()) if embedding.ngram_buckets else inputs["word_ids"])
     real, context = keras.ops.not_equal(inputs["word_ids"], 0), None
     if mode == "regions":
         inputs["regions"] = keras.Input((None, embedding.dim), name="regions")
-        words = layers.RegionAttention(name="region_attention")(words, inputs["regions"])
+        attention = layers.RegionAttention(product=region_product, name="region_attention")
+        words = attention(words, inputs["regions"])
     elif mode != "none":
         inputs["context"] = context = keras.Input((embedding.dim,), name="context")
     if mode == "prepend":
@@ -220,7 +233,8 @@ def _word_encoder(embedding, mode, *, gru_units, attention_units):
         real = keras.ops.concatenate([keras.ops.any(real, axis=1, keepdims=True), real], axis=1)
         context = None
     sizes = {"gru_units": gru_units, "attention_units": attention_units}
-    return keras.Model(inputs, _read(words, real, context, **sizes, name="word"), name="words")
+    sentence = _read(dropout(words), real, context, **sizes, name="word")
+    return keras.Model(inputs, sentence, name="words")
 
 
 def _read(sequence, real, context, *, gru_units, attention_units, name):
@@ -285,36 +299,3 @@ def _scale_of(backbone, path):
         return _BYTES
     _LOG.warning("%s: no Rescaling layer; its images are taken to be in [-1, 1]", path)
     return _SYMMETRIC
-
-
-@keras.saving.register_keras_serializable(package="imgtext_tf")
-class HubImage(keras.layers.Layer):
-    """An image model of TF-Hub: image [B, H, W, 3] -> its features, [B, C] or [B, h, w, C] float32.
-
-    hub.KerasLayer does not work in Keras 3, hence this layer. The model's weights stay where the
-    handle leads: they are neither trained nor saved with the Keras model.
-
-    Args:
-        handle: a TF-Hub handle, or the path of a SavedModel.
-        **kwargs: of `keras.layers.Layer`.
-    """
-
-    def __init__(self, handle, **kwargs):
-        """Loads the model; see the class."""
-        import tensorflow_hub  # Slow, and it needs setuptools<82: only where it is used.
-
-        kwargs["trainable"] = False
-        super().__init__(**kwargs)
-        self.handle = handle
-        self.loaded = tensorflow_hub.load(tensorflow_hub.resolve(handle))
-
-    def call(self, image):
-        """See the class."""
-        image = keras.ops.cast(image, "float32")
-        if callable(self.loaded):
-            return self.loaded(image)
-        return next(iter(self.loaded.signatures["serving_default"](image).values()))
-
-    def get_config(self):
-        """The handle."""
-        return super().get_config() | {"handle": self.handle}

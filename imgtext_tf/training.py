@@ -62,6 +62,17 @@ def set_seed(seed: int, deterministic: bool = False) -> None:
         tf.config.experimental.enable_op_determinism()
 
 
+def set_precision(mixed: bool) -> None:
+    """Sets Keras' dtype policy; call it before the model is built.
+
+    Args:
+        mixed: compute in 16 bits and keep weights and losses in float32: float16 where there is a
+            GPU, whose losses Keras then scales, and bfloat16, which needs no scaling, elsewhere.
+    """
+    sixteen = "mixed_float16" if tf.config.list_physical_devices("GPU") else "mixed_bfloat16"
+    keras.config.set_dtype_policy(sixteen if mixed else "float32")
+
+
 class Board:
     """Writes TensorBoard events into one directory; the event file is made at the first write."""
 

@@ -55,13 +55,13 @@ def attention_pooling(states, w, b, v, u=None, context=None):
     return pooled
 
 
-def region_attention(words, regions):
-    """[x ; c] for each word x, c = sum_r softmax_r(x . r / sqrt(D)) r."""
+def region_attention(words, regions, product=False):
+    """[x ; c] or [x ; c ; x * c] for each word x, c = sum_r softmax_r(x . r / sqrt(D)) r."""
     joined = []
     for word in words:
         weights = softmax([word @ region / np.sqrt(len(word)) for region in regions])
         context = sum(weight * region for weight, region in zip(weights, regions, strict=True))
-        joined.append(np.concatenate([word, context]))
+        joined.append(np.concatenate([word, context] + [word * context] * product))
     return joined
 
 
@@ -73,7 +73,7 @@ def word_vector(word_id, ngram_ids, table, unknown, ngrams):
     return sum(real) / len(real) if real else unknown
 
 
-def text_embedding(pair, regions, mode, weights):
+def text_embedding(pair, regions, mode, weights, product=False):
     """The text embedding of one pair.
 
     Args:
@@ -82,6 +82,7 @@ def text_embedding(pair, regions, mode, weights):
         mode: "context", "regions", "prepend" or "none".
         weights: dict of lists of arrays: word_gru, word_attention, sentence_gru,
             sentence_attention, the latter two as (W, b, v[, U]).
+        product: of `region_attention`.
     """
     context = sum(regions) / len(regions)
     asked = context if mode == "context" else None
@@ -93,7 +94,7 @@ def text_embedding(pair, regions, mode, weights):
     sentences = []
     for words in pair:
         if mode == "regions":
-            words = region_attention(words, regions)
+            words = region_attention(words, regions, product)
         if mode == "prepend":
             words = [context, *words]
         sentences.append(attend(bidirectional_gru(words, weights["word_gru"]), "word_attention"))

@@ -87,11 +87,14 @@ def test_attention_pooling_of_nothing_is_zero():
     np.testing.assert_array_equal(np.asarray(output), np.zeros((2, 4)))
 
 
-def test_region_attention(tmp_path):
+@pytest.mark.parametrize("product", [False, True])
+def test_region_attention(tmp_path, product):
     words, regions = normal(2, 3, 4), normal(2, 5, 4)
-    _, output = check_layer(layers.RegionAttention, words, regions, tmp_path=tmp_path)
+    _, output = check_layer(
+        lambda: layers.RegionAttention(product=product), words, regions, tmp_path=tmp_path
+    )
     for pair in range(2):
-        expected = reference.region_attention(words[pair], regions[pair])
+        expected = reference.region_attention(words[pair], regions[pair], product)
         np.testing.assert_allclose(output[pair], expected, atol=1e-5)
 
 

@@ -1,4 +1,4 @@
-"""Scenes: a few coloured things by day or night, laid out and drawn, anti-aliased."""
+"""Scenes: a few coloured things at a place and time, laid out and drawn, anti-aliased."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageDraw
 
-from tfrecords_tools.scene_kinds import COLOURS, KINDS, SIZES, TIMES, TINTS
+from tfrecords_tools.scene_kinds import COLOURS, KINDS, PLACES, SIZES, TIMES, TINTS
 
 OVERSAMPLING = 3
 JPEG_QUALITY = 90
@@ -40,14 +40,17 @@ class Thing:
 
 @dataclass(frozen=True)
 class Scene:
-    """Things, each of another kind, at a time of `TIMES`; `seed` decides how they are drawn."""
+    """Things, each of another kind, at a place and a time; `seed` decides how they are drawn."""
 
     things: tuple[Thing, ...]
+    place: str
     time: str
     seed: int
 
 
-def lay_out(looks: list[tuple[str, str, str]], time: str, rng: np.random.Generator) -> Scene:
+def lay_out(
+    looks: list[tuple[str, str, str]], place: str, time: str, rng: np.random.Generator
+) -> Scene:
     """Places things so that none covers another and each is wholly inside the picture.
 
     Which look is drawn does not depend on whether it is easy to place: where the things find no
@@ -55,35 +58,36 @@ def lay_out(looks: list[tuple[str, str, str]], time: str, rng: np.random.Generat
 
     Args:
         looks: (kind, colour, size) of each thing.
+        place: a key of `PLACES`.
         time: a key of `TIMES`.
-        rng: decides places, mirroring and small variations.
+        rng: decides positions, mirroring and small variations.
     """
     radii = [SIZES[size] * rng.uniform(0.93, 1.07) for _, _, size in looks]
     while True:
-        places: list[tuple[float, float]] = []
+        spots: list[tuple[float, float]] = []
         for radius in radii:
             for x, y in rng.uniform(MARGIN + radius, 1 - MARGIN - radius, size=(20, 2)).tolist():
                 if all(
                     math.hypot(x - u, y - v) > radius + other + GAP
                     and max(abs(x - u), abs(y - v)) > CLEAR * min(abs(x - u), abs(y - v))
-                    for (u, v), other in zip(places, radii, strict=False)
+                    for (u, v), other in zip(spots, radii, strict=False)
                 ):
-                    places.append((x, y))
+                    spots.append((x, y))
                     break
-        if len(places) == len(looks):
+        if len(spots) == len(looks):
             break
     mirrored = (rng.random(len(looks)) < 0.5).tolist()
     things = tuple(
-        Thing(*look, *place, radius, flip)
-        for look, place, radius, flip in zip(looks, places, radii, mirrored, strict=True)
+        Thing(*look, *spot, radius, flip)
+        for look, spot, radius, flip in zip(looks, spots, radii, mirrored, strict=True)
     )
-    return Scene(things, time, int(rng.integers(2**31)))
+    return Scene(things, place, time, int(rng.integers(2**31)))
 
 
 def draw(scene: Scene, pixels: int) -> Image.Image:
     """Draws a scene as an RGB picture of `pixels` x `pixels`."""
     rng = np.random.default_rng(scene.seed)
-    canvas = _ground(scene.time, pixels * OVERSAMPLING, rng)
+    canvas = _ground(scene, pixels * OVERSAMPLING, rng)
     for thing in scene.things:
         _draw_thing(canvas, thing, rng)
     return canvas.reduce(OVERSAMPLING)
@@ -96,13 +100,14 @@ def jpeg(picture: Image.Image) -> bytes:
     return buffer.getvalue()
 
 
-def _ground(time: str, width: int, rng: np.random.Generator) -> Image.Image:
+def _ground(scene: Scene, width: int, rng: np.random.Generator) -> Image.Image:
     """Sky above land, with hills and specks that no text speaks of."""
-    sky, land = (np.array(c) for c in TIMES[time][rng.integers(len(TIMES[time]))])
-    sky, land = (c + rng.integers(-8, 9, size=3) for c in (sky, land))
+    sky, light = TIMES[scene.time]
+    land = np.array(PLACES[scene.place][1]) * light
+    sky, land = (np.array(c, int) + rng.integers(-10, 11, size=3) for c in (sky, land))
     canvas = Image.new("RGB", (width, width), tuple(sky.tolist()))
     pen = ImageDraw.Draw(canvas)
-    horizon = width * rng.uniform(0.45, 0.8)
+    horizon = width * rng.uniform(0.4, 0.65)
     hill = tuple(((sky + land) // 2).tolist())
     for centre in rng.uniform(0, width, size=2).tolist():
         reach = width * rng.uniform(0.3, 0.6)

@@ -19,20 +19,19 @@ COLOURS = {
 # Radius of a thing, in picture widths.
 SMALL, LARGE = 0.12, 0.19
 SIZES = {"small": SMALL, "little": SMALL, "large": LARGE, "big": LARGE}
-# Sky and land, muted: none of COLOURS.
+# Colour of the sky, and how bright the land is then; both muted: none of COLOURS.
 TIMES = {
-    "during the day": [
-        ((206, 222, 232), (196, 204, 178)),
-        ((228, 216, 224), (206, 188, 172)),
-        ((232, 224, 206), (190, 200, 206)),
-        ((208, 226, 218), (214, 200, 184)),
-    ],
-    "at night": [
-        ((84, 90, 126), (76, 98, 96)),
-        ((108, 88, 114), (94, 84, 88)),
-        ((76, 102, 114), (102, 94, 82)),
-        ((96, 94, 102), (78, 84, 110)),
-    ],
+    "during the day": ((206, 224, 236), 1.0),
+    "at night": ((70, 76, 112), 0.5),
+}
+# Each kind of place: how texts say it, and the colour of its land.
+PLACES = {
+    "beach": ("on the beach", (240, 216, 160)),
+    "meadow": ("in a meadow", (158, 200, 128)),
+    "sea": ("on the sea", (112, 170, 204)),
+    "desert": ("in the desert", (222, 152, 108)),
+    "snow": ("in the snow", (226, 234, 242)),
+    "heath": ("on the heath", (188, 146, 186)),
 }
 
 # Each kind of thing: its supercategory and its strokes, drawn in turn. A stroke is a shape, a tint

@@ -17,18 +17,17 @@ import numpy as np
 
 from imgtext_tf.data.antonyms import load_antonyms
 from tfrecords_tools.scene_drawing import Scene, Thing
-from tfrecords_tools.scene_kinds import COLOURS, KINDS, SIZES, SUPERCATEGORIES
+from tfrecords_tools.scene_kinds import COLOURS, KINDS, PLACES, SIZES, SUPERCATEGORIES
 
 Look = tuple[str, str, str]
 SIDES = {"left": "to the left", "right": "to the right"}
 HEIGHTS = {"above": ("above", "on top of"), "below": ("below", "beneath", "under", "underneath")}
 
 CAPTIONS = (
-    "{a} {relation} {b} {time}.",
-    "{a} is {relation} {b} {time}.",
-    "There is {a} {relation} {b} {time}.",
-    "{time} one sees {a} {relation} {b}.",
-    "This is {a} {relation} {b} {time}.",
+    "{a} {relation} {b} {place} {time}.",
+    "{a} is {relation} {b} {place} {time}.",
+    "There is {a} {relation} {b} {place} {time}.",
+    "{time} one sees {a} {relation} {b} {place}.",
     "{a} stands {relation} {b} {time}.",
 )
 STORY = (
@@ -171,7 +170,8 @@ def _about_hero(template: str, scene: Scene, rng: np.random.Generator, **words: 
 def _fill(
     template: str, scene: Scene, rng: np.random.Generator, pair: tuple[Thing, Thing], **words: str
 ) -> str:
-    text = template.format(relation=relation(*pair, rng), time=scene.time, **words)
+    words |= {"relation": relation(*pair, rng), "place": PLACES[scene.place][0]}
+    text = template.format(time=scene.time, **words)
     return text[:1].upper() + text[1:]
 
 

@@ -23,7 +23,7 @@ from absl import app, flags, logging
 
 from tfrecords_tools import scene_texts
 from tfrecords_tools.scene_drawing import Scene, draw, jpeg, lay_out
-from tfrecords_tools.scene_kinds import KINDS, TIMES
+from tfrecords_tools.scene_kinds import KINDS, PLACES, TIMES
 
 FLAGS = flags.FLAGS
 # Share of the scenes that each source gets.
@@ -86,9 +86,12 @@ def write_scenes(
 
 def _coco(count: int, rng: np.random.Generator, pixels: int) -> tuple[Pictures, Files]:
     pictures, files = [], {}
+    families = {kind: family for kind, (family, _) in KINDS.items()}
+    # A place counts, too: a picture of the same place is not unrelated.
+    families |= {place: place for place in PLACES}
     categories = [
         {"supercategory": family, "id": number, "name": kind}
-        for number, (kind, (family, _)) in enumerate(KINDS.items(), start=1)
+        for number, (kind, family) in enumerate(families.items(), start=1)
     ]
     id_of = {category["name"]: category["id"] for category in categories}
     # MSCOCO's captions have no test split; the reader halves val.
@@ -107,12 +110,13 @@ def _coco(count: int, rng: np.random.Generator, pixels: int) -> tuple[Pictures, 
                 key = image_id * CAPTIONS_PER_SCENE + number
                 text = scene_texts.caption(scene, rng)
                 captions.append({"image_id": image_id, "id": key, "caption": text})
-            for place, thing in enumerate(scene.things):
-                left, top, width, height = thing.box(pixels)
+            boxes = [(thing.kind, thing.box(pixels)) for thing in scene.things]
+            boxes.append((scene.place, (0, 0, pixels, pixels)))
+            for number, (kind, box) in enumerate(boxes):
                 instances.append(
-                    {"image_id": image_id, "id": MAX_THINGS * image_id + place}
-                    | {"category_id": id_of[thing.kind], "bbox": [left, top, width, height]}
-                    | {"area": width * height, "iscrowd": 0, "segmentation": []}
+                    {"image_id": image_id, "id": (MAX_THINGS + 1) * image_id + number}
+                    | {"category_id": id_of[kind], "bbox": list(box), "area": box[2] * box[3]}
+                    | {"iscrowd": 0, "segmentation": []}
                 )
         licences = [{"id": 1, "name": "Apache-2.0", "url": "https://www.apache.org/licenses/"}]
         head = {"info": {"description": "drawn scenes"}, "licenses": licences, "images": images}
@@ -134,7 +138,7 @@ def _vist(count: int, rng: np.random.Generator, pixels: int) -> tuple[Pictures, 
     for split, album_ids in bounds.items():
         images, stories, descriptions = [], [], []
         for album in album_ids:
-            shared = {"hero": scene_texts.draw_looks(rng, 1)[0], "time": _any_time(rng)}
+            shared = {"hero": scene_texts.draw_looks(rng, 1)[0], "time": _any(TIMES, rng)}
             scenes = [_any_scene(rng, **shared) for _ in range(SCENES_PER_ALBUM)]
             photos = [f"{album * SCENES_PER_ALBUM + n:08d}" for n in range(SCENES_PER_ALBUM)]
             for photo, scene in zip(photos, scenes, strict=True):
@@ -199,11 +203,11 @@ def _any_scene(
     rng: np.random.Generator, *, hero: scene_texts.Look | None = None, time: str | None = None
 ) -> Scene:
     looks = scene_texts.draw_looks(rng, int(rng.integers(MIN_THINGS, MAX_THINGS + 1)), hero)
-    return lay_out(looks, time or _any_time(rng), rng)
+    return lay_out(looks, _any(PLACES, rng), time or _any(TIMES, rng), rng)
 
 
-def _any_time(rng: np.random.Generator) -> str:
-    return list(TIMES)[rng.integers(len(TIMES))]
+def _any(choices: dict, rng: np.random.Generator) -> str:
+    return list(choices)[rng.integers(len(choices))]
 
 
 def _write_picture(output: pathlib.Path, pixels: int, picture: tuple[str, Scene]) -> None:

@@ -31,6 +31,8 @@ def relation_classifier(
     fc_units: Sequence[int] = (1024, 512, 256, 128),
     image_dropout: float = 0.3,
     text_dropout: float = 0.4,
+    word_dropout: float = 0.0,
+    region_dropout: float = 0.0,
     seed: int | None = None,
     compact: bool = True,
 ) -> keras.Model:
@@ -55,7 +57,8 @@ def relation_classifier(
         image_attention: where A enters the reading of the text: `encoders.IMAGE_ATTENTION`.
         inputs: "both", or the baselines "text" (no image at all) and "image" (no text).
         fusion: "concat" as in the paper; "product" also gives FC the product of v and t, each
-            mapped to `fc_units[0] // 2` by a linear layer (Deviation 1).
+            mapped to `fc_units[0] // 2` by a linear layer, and with image_attention="regions" the
+            word-level GRU the product of each word and what it points at (Deviation 1).
         gru_units: of each direction, of both GRUs; the text embedding has twice as many.
         attention_units: of the attention's hidden layer; None for `gru_units`.
         image_dim: depth to which a 1x1 convolution with ReLU brings F first, such as the paper's
@@ -63,6 +66,8 @@ def relation_classifier(
         fc_units: sizes of the fully connected layers before the logits.
         image_dropout: rate on v.
         text_dropout: rate on t.
+        word_dropout: rate on what the word-level GRU reads (Deviation 2).
+        region_dropout: rate on the channels of F where it becomes A (Deviation 2).
         seed: of the dropout layers; None draws it from Keras' global seed.
         compact: see `layers.SentenceEncoder`; False for jit_compile=True.
 
@@ -87,7 +92,11 @@ def relation_classifier(
             keras.layers.Dropout(image_dropout, seed=seed, name="image_embedding")(image)
         )
         if inputs == "both" and image_attention != "none":
-            regions = keras.layers.Conv2D(word_dim, 1, name="regions")(features)
+            # Deviation 2: more dropout. Whole channels: the places of one say much the same.
+            dropout = keras.layers.SpatialDropout2D(
+                region_dropout, seed=None if seed is None else seed + 3, name="region_dropout"
+            )
+            regions = keras.layers.Conv2D(word_dim, 1, name="regions")(dropout(features))
     if inputs != "image":
         embedding = _word_embedding(
             vocabulary_size, word_dim, word_vectors, ngram_vectors, train_vectors
@@ -97,6 +106,9 @@ def relation_classifier(
             image_attention=image_attention if inputs == "both" else "none",
             gru_units=gru_units,
             attention_units=attention_units,
+            region_product=fusion == "product",
+            word_dropout=word_dropout,
+            seed=None if seed is None else seed + 2,
             compact=compact,
         )
         words = encoders.text_inputs(embedding)

@@ -59,7 +59,7 @@ def padded(array, amounts):
 
 @pytest.mark.parametrize(
     ("mode", "fusion"),
-    [*((mode, "concat") for mode in encoders.IMAGE_ATTENTION), ("context", "product")],
+    [*((mode, "concat") for mode in encoders.IMAGE_ATTENTION), ("context", "product"), ("regions", "product")],
 )
 def test_equals_the_loop_form(mode, fusion):
     model = classifier(image_attention=mode, fusion=fusion)
@@ -87,7 +87,9 @@ def test_equals_the_loop_form(mode, fusion):
         sentences = [sentence for sentence in sentences if sentence]
         text = np.zeros(8)
         if sentences:
-            text = reference.text_embedding(sentences, regions, mode, weights)
+            text = reference.text_embedding(
+                sentences, regions, mode, weights, product=fusion == "product"
+            )
         embeddings = [sum(cells) / len(cells), text]
         if fusion == "product":
             for name, embedding in zip(("image", "text"), list(embeddings), strict=True):
@@ -167,6 +169,26 @@ def test_dropout_rates_are_the_papers():
     model = classifier()
     assert model.get_layer("image_embedding").rate == 0.3
     assert model.get_layer("text_embedding").rate == 0.4
+    assert rates_of_deviation_2(classifier(image_attention="regions")) == (0, 0)
+
+
+def rates_of_deviation_2(model):
+    words = model.get_layer("text_encoder").get_layer("sentences").encoder
+    return words.get_layer("word_dropout").rate, model.get_layer("region_dropout").rate
+
+
+def test_dropout_of_words_and_regions():
+    still = {"image_dropout": 0, "text_dropout": 0, "image_attention": "regions"}
+    for name, rates in (("word_dropout", (0.5, 0)), ("region_dropout", (0, 0.5))):
+        model = classifier(**still, **{name: 0.5})
+        assert rates_of_deviation_2(model) == rates
+        assert np.any(logits(model, training=True) != logits(model, training=True))
+        np.testing.assert_array_equal(logits(model), logits(classifier(**still)))
+    # A channel is dropped everywhere or nowhere.
+    ones = np.ones((2, 3, 3, 40), "float32")
+    dropped = np.asarray(model.get_layer("region_dropout")(ones, training=True))
+    assert np.unique(dropped).tolist() == [0, 2]
+    np.testing.assert_array_equal(dropped, dropped[:, :1, :1] * ones)
 
 
 def test_sizes_of_the_paper():

@@ -12,7 +12,7 @@ from tfrecords_tools import scene_drawing, scene_texts, scenes
 from tfrecords_tools.readers import ads, coco, imagenet, vist
 from tfrecords_tools.readers.base import Pair
 from tfrecords_tools.scene_drawing import Scene, Thing
-from tfrecords_tools.scene_kinds import COLOURS, KINDS, SIZES, SUPERCATEGORIES, TIMES
+from tfrecords_tools.scene_kinds import COLOURS, KINDS, PLACES, SIZES, SUPERCATEGORIES, TIMES
 
 SCENES = 60
 
@@ -20,7 +20,7 @@ SCENES = 60
 @pytest.fixture(scope="module")
 def raw(tmp_path_factory):
     folder = tmp_path_factory.mktemp("raw")
-    scenes.write_scenes(folder, scenes=SCENES, seed=6, pixels=48)
+    scenes.write_scenes(folder, scenes=SCENES, seed=2, pixels=48)
     return folder
 
 
@@ -66,7 +66,7 @@ def test_sixty_scenes_are_dealt_out_by_the_shares(raw):
 
 
 def test_same_arguments_same_bytes_whatever_the_number_of_processes(raw, tmp_path):
-    scenes.write_scenes(tmp_path / "again", scenes=SCENES, seed=6, pixels=48, processes=2)
+    scenes.write_scenes(tmp_path / "again", scenes=SCENES, seed=2, pixels=48, processes=2)
     assert files(tmp_path / "again") == files(raw)
     scenes.write_scenes(tmp_path / "other", scenes=SCENES, seed=4, pixels=48)
     other = files(tmp_path / "other")
@@ -86,14 +86,19 @@ def test_a_full_disk_leaves_no_half_file_and_no_annotations(tmp_path, monkeypatc
 def test_instances_name_kinds_and_boxes_of_the_picture(raw):
     data = json.loads((raw / "coco/annotations/instances_train2017.json").read_text())
     kinds = {c["id"]: (c["supercategory"], c["name"]) for c in data["categories"]}
-    assert len(kinds) == len(KINDS) and len({family for family, _ in kinds.values()}) == 12
+    assert len(kinds) == len(KINDS) + len(PLACES)
+    assert len({family for family, _ in kinds.values()}) == len(SUPERCATEGORIES) + len(PLACES)
     ids = [annotation["id"] for annotation in data["annotations"]]
     assert len(set(ids)) == len(ids)
     for image in data["images"]:
         own = [a for a in data["annotations"] if a["image_id"] == image["id"]]
         families = {kinds[a["category_id"]][0] for a in own}
-        assert 2 <= len(own) == len(families) <= 3
-        for left, top, width, height in (a["bbox"] for a in own):
+        # Two or three things, and the place, which is all over the picture.
+        assert 3 <= len(own) == len(families) <= 4
+        boxes = {kinds[a["category_id"]][1]: a["bbox"] for a in own}
+        (place,) = boxes.keys() & PLACES.keys()
+        assert boxes.pop(place) == [0, 0, 48, 48]
+        for left, top, width, height in boxes.values():
             # Eval crops keep the middle 87.5 %: 3 to 45 of 48 pixels.
             assert 3 <= left and 3 <= top and left + width <= 45.01 and top + height <= 45.01
 
@@ -110,7 +115,7 @@ def test_things_keep_apart_and_clearly_beside_or_above_each_other():
     rng = np.random.default_rng(0)
     looks = [("car", "red", "large"), ("drum", "blue", "big"), ("key", "tan", "large")]
     for _ in range(30):
-        scene = scene_drawing.lay_out(looks, "at night", rng)
+        scene = scene_drawing.lay_out(looks, "sea", "at night", rng)
         assert [(t.kind, t.colour, t.size) for t in scene.things] == looks
         for a, b in itertools.combinations(scene.things, 2):
             across, down = abs(a.x - b.x), abs(a.y - b.y)
@@ -121,7 +126,7 @@ def test_things_keep_apart_and_clearly_beside_or_above_each_other():
 @pytest.mark.parametrize("colour", COLOURS)
 def test_a_ball_has_its_colour_where_the_scene_says(colour):
     ball = thing("ball", 0.3, 0.6, colour, "large", 0.2)
-    picture = np.asarray(scene_drawing.draw(Scene((ball,), "at night", seed=1), 100), int)
+    picture = np.asarray(scene_drawing.draw(Scene((ball,), "sea", "at night", seed=1), 100), int)
     # To the lower left of the middle, between two pale wedges: body colour, +-12 by chance.
     assert np.abs(picture[60 + 11, 30 - 11 + 3] - COLOURS[colour]).max() <= 13
 
@@ -129,8 +134,10 @@ def test_a_ball_has_its_colour_where_the_scene_says(colour):
 def test_each_kind_is_drawn_inside_its_box():
     for kind in KINDS:
         one = thing(kind, 0.5, 0.5, "red", "large", 0.25)
-        with_it = np.asarray(scene_drawing.draw(Scene((one,), "during the day", 7), 64), int)
-        without = np.asarray(scene_drawing.draw(Scene((), "during the day", 7), 64), int)
+        with_it = np.asarray(
+            scene_drawing.draw(Scene((one,), "snow", "during the day", 7), 64), int
+        )
+        without = np.asarray(scene_drawing.draw(Scene((), "snow", "during the day", 7), 64), int)
         rows, columns = np.nonzero(np.abs(with_it - without).max(axis=-1) > 20)
         assert rows.size > 150, kind
         # The box is 16 to 48; one pixel more for anti-aliasing.
@@ -142,13 +149,16 @@ def test_mirroring_mirrors():
         flipped = [
             np.asarray(
                 scene_drawing.draw(
-                    Scene((Thing(kind, "red", "big", 0.5, 0.5, 0.4, mirrored),), "at night", 5), 80
+                    Scene(
+                        (Thing(kind, "red", "big", 0.5, 0.5, 0.4, mirrored),), "sea", "at night", 5
+                    ),
+                    80,
                 ),
                 int,
             )
             for mirrored in (False, True)
         ]
-        plain = np.asarray(scene_drawing.draw(Scene((), "at night", 5), 80), int)
+        plain = np.asarray(scene_drawing.draw(Scene((), "sea", "at night", 5), 80), int)
         shapes = [np.abs(picture - plain).max(axis=-1) > 30 for picture in flipped]
         assert (shapes[0] != shapes[1][:, ::-1]).mean() < 0.02
 
@@ -157,7 +167,9 @@ def test_day_is_brighter_than_night():
     rng = np.random.default_rng(0)
     means = {
         time: [
-            np.asarray(scene_drawing.draw(Scene((), time, int(seed)), 32)).mean()
+            np.asarray(
+                scene_drawing.draw(Scene((), list(PLACES)[seed % 6], time, int(seed)), 32)
+            ).mean()
             for seed in rng.integers(1000, size=20)
         ]
         for time in TIMES
@@ -182,7 +194,7 @@ def test_relation_says_where_the_first_thing_is(x, y, expected):
 
 def test_texts_say_what_the_scene_shows():
     things = (thing("apple", 0.2, 0.5, "orange", "big"), thing("hat", 0.8, 0.5, "blue", "little"))
-    scene = Scene(things, "at night", 0)
+    scene = Scene(things, "sea", "at night", 0)
     rng = np.random.default_rng(0)
     for text in {scene_texts.caption(scene, rng) for _ in range(200)}:
         words = re.findall(r"[a-z]+", text.lower())
@@ -228,7 +240,10 @@ def texts_of(maker, count):
         hero = scene_texts.draw_looks(rng, 1)[0]
         pictures = [
             scene_drawing.lay_out(
-                scene_texts.draw_looks(rng, 2, hero), list(TIMES)[number % 2], rng
+                scene_texts.draw_looks(rng, 2, hero),
+                list(PLACES)[rng.integers(6)],
+                list(TIMES)[number % 2],
+                rng,
             )
             for _ in range(5 if maker == "story" else 1)
         ]

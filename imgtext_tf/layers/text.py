@@ -1,4 +1,4 @@
-"""Layers that the models share.
+"""Layers that read text, alone or beside an image.
 
 Padding is explicit: id 0 is padding, a boolean tensor `real` marks what counts; the rest leaves
 every output as it was. Softmax runs in float32 also under mixed precision.
@@ -180,10 +180,19 @@ class AttentionPooling(keras.layers.Layer):
 class RegionAttention(keras.layers.Layer):
     """Joins each word [B, N, D] with the image regions [B, R, D] it points at -> [B, N, 2 D].
 
-    c_n = sum_r softmax_r(x_n . r / sqrt(D)) r ;   output = [x_n ; c_n]
+    c_n = sum_r softmax_r(x_n . r / sqrt(D)) r ;   output = [x_n ; c_n], or [x_n ; c_n ; x_n * c_n]
+
+    Args:
+        product: whether the product x_n * c_n is joined, too: [B, N, 3 D].
+        **kwargs: of `keras.layers.Layer`.
 
     Reference: Otto2020, Section 4.2.
     """
+
+    def __init__(self, *, product=False, **kwargs):
+        """Stores the switch; see the class."""
+        super().__init__(**kwargs)
+        self.product = product
 
     def attention(self, words, regions):
         """The weights [B, N, R] float32 of the regions for each word."""
@@ -194,7 +203,13 @@ class RegionAttention(keras.layers.Layer):
     def call(self, words, regions):
         """See the class."""
         weights = keras.ops.cast(self.attention(words, regions), regions.dtype)
-        return keras.ops.concatenate([words, keras.ops.matmul(weights, regions)], axis=-1)
+        seen = keras.ops.matmul(weights, regions)
+        common = [words * seen] if self.product else []
+        return keras.ops.concatenate([words, seen, *common], axis=-1)
+
+    def get_config(self):
+        """The switch."""
+        return super().get_config() | {"product": self.product}
 
 
 @keras.saving.register_keras_serializable(package="imgtext_tf")
@@ -262,39 +277,3 @@ class SentenceEncoder(keras.layers.Layer):
         """Rebuilds the encoder too."""
         encoder = keras.saving.deserialize_keras_object(config.pop("encoder"))
         return cls(encoder, **config)
-
-
-@keras.saving.register_keras_serializable(package="imgtext_tf")
-class Frozen(keras.layers.Layer):
-    """Runs a model that is never trained, always in inference mode.
-
-    `model(x, training=False)` in a functional model does not do that: a call of the outer model
-    with training=True wins over it (Keras 3.15), and dropout inside the model comes alive.
-
-    Args:
-        model: a keras.Model of one input.
-        **kwargs: of `keras.layers.Layer`.
-    """
-
-    def __init__(self, model, **kwargs):
-        """Stores the model; see the class."""
-        kwargs["trainable"] = False
-        super().__init__(**kwargs)
-        model.trainable = False
-        self.model = model
-
-    def build(self, input_shape):
-        """Nothing to do: the model is built."""
-
-    def call(self, inputs):
-        """See the class."""
-        return self.model(inputs, training=False)
-
-    def get_config(self):
-        """The model, serialised."""
-        return super().get_config() | {"model": keras.saving.serialize_keras_object(self.model)}
-
-    @classmethod
-    def from_config(cls, config):
-        """Rebuilds the model too."""
-        return cls(keras.saving.deserialize_keras_object(config.pop("model")), **config)

@@ -1,0 +1,22 @@
+"""Layers that the models share; a file for each topic."""
+
+from imgtext_tf.layers.frozen import Frozen, HubImage
+from imgtext_tf.layers.text import (
+    UNKNOWN_ID,
+    AttentionPooling,
+    RegionAttention,
+    SentenceEncoder,
+    WordEmbedding,
+    masked_softmax,
+)
+
+__all__ = [
+    "UNKNOWN_ID",
+    "AttentionPooling",
+    "Frozen",
+    "HubImage",
+    "RegionAttention",
+    "SentenceEncoder",
+    "WordEmbedding",
+    "masked_softmax",
+]
