@@ -103,16 +103,22 @@ def reject_positional(argv: Sequence[str]) -> None:
         raise app.UsageError(f"unexpected arguments {argv[1:]}: every setting is a --flag=value")
 
 
-def integers(name: str, values: Sequence[str]) -> tuple[int, ...]:
+def numbers(name: str, values: Sequence[str], kind: type = int) -> tuple:
     """The numbers of the list flag `name`.
 
+    Args:
+        name: of the flag.
+        values: what stands between its commas.
+        kind: int or float.
+
     Raises:
-        app.UsageError: if one is no integer.
+        app.UsageError: if one is no such number.
     """
     try:
-        return tuple(int(value) for value in values)
+        return tuple(kind(value) for value in values)
     except ValueError as error:
-        raise app.UsageError(f"--{name}: {error}; give integers, comma-separated") from None
+        what = "integers" if kind is int else "numbers"
+        raise app.UsageError(f"--{name}: {error}; give {what}, comma-separated") from None
 
 
 def run_main(main: Callable[[list[str]], object]) -> None:

@@ -162,6 +162,7 @@ def open_encoder(settings: Settings) -> keras.Model | None:
         weights=None if settings.backbone_weights == "none" else settings.backbone_weights,
         image_size=settings.image_size,
         trainable=settings.tune_backbone,
+        input_range=settings.input_range or None,
     )
 
 
@@ -182,6 +183,8 @@ def open_features(
     # A file counts by its weights, wherever it lies.
     name = settings.backbone if is_hub else pathlib.PurePath(settings.backbone).name
     fingerprint = {"backbone": name, "weights": _digest(encoder)}
+    if settings.input_range:
+        fingerprint["input_range"] = list(settings.input_range)
     folder = settings.cache_features
     if folder == "auto":
         view = f"{settings.image_size}-{settings.central_fraction:g}"

@@ -53,7 +53,7 @@ def run(settings: Settings) -> dict[str, Any]:
 def _as_trained(settings: Settings, run_dir: runs.RunDirectory) -> Settings:
     saved = runs.read_json(run_dir.settings_file)["settings"]
     given = {name: getattr(settings, name) for name in _EVALUATION}
-    lists = {name: tuple(saved[name]) for name in ("fc_units", "eval_steps")}
+    lists = {name: tuple(saved[name]) for name in ("fc_units", "eval_steps", "input_range")}
     return Settings(**saved | lists | given)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from absl import flags
+from absl import app, flags
 
 from experiments import common_flags
 
@@ -27,6 +27,7 @@ class Settings:
     backbone_weights: str = "imagenet"
     tune_backbone: bool = False
     image_size: int = 299
+    input_range: tuple[float, ...] = ()
     central_fraction: float = 0.875
     cache_features: str = ""
     crop: bool = True
@@ -85,6 +86,12 @@ flags.DEFINE_string(
 )
 flags.DEFINE_bool("tune_backbone", Settings.tune_backbone, "Train the image encoder, too.")
 flags.DEFINE_integer("image_size", Settings.image_size, "Height and width in pixels.")
+flags.DEFINE_list(
+    "input_range",
+    list(Settings.input_range),
+    "What black and white become for a backbone that needs another range than is assumed, such as "
+    "0,1 (comma-separated); empty: the backbone's own.",
+)
 flags.DEFINE_float(
     "central_fraction",
     Settings.central_fraction,
@@ -174,7 +181,7 @@ def settings_from_flags(target: str) -> Settings:
         target: "relation", "cmi", "sc" or "stat".
 
     Raises:
-        app.UsageError: if a list holds something else than integers.
+        app.UsageError: if a list holds something else than numbers, or too many.
     """
     values = {
         field.name: getattr(FLAGS, field.name)
@@ -182,5 +189,8 @@ def settings_from_flags(target: str) -> Settings:
         if field.name != "target"
     }
     for name in ("eval_steps", "fc_units"):
-        values[name] = common_flags.integers(name, values[name])
+        values[name] = common_flags.numbers(name, values[name])
+    values["input_range"] = common_flags.numbers("input_range", values["input_range"], float)
+    if len(values["input_range"]) not in (0, 2):
+        raise app.UsageError("--input_range: give two numbers, such as -1,1")
     return Settings(target=target, **values)

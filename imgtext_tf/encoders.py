@@ -85,8 +85,8 @@ def image_encoder(
 
     Args:
         name: a key of `BACKBONES`; "small_cnn"; the path of a `.keras` file, whose last feature map
-            is taken; or "hub:" and a TF-Hub handle or the path of a SavedModel (frozen only; an
-            image vector becomes a map of 1 x 1).
+            is taken; or "hub:" and a TF-Hub handle or the path of a SavedModel (an image vector
+            becomes a map of 1 x 1).
         weights: "imagenet", the path of a weights file, or None (or "none") for random weights.
             A `.keras` file and a hub model bring theirs.
         image_size: height and width, pixels; None for the file's own or 299.
@@ -102,9 +102,7 @@ def image_encoder(
     """
     weights, size = None if weights == "none" else weights, image_size or 299
     if name.startswith("hub:"):
-        if trainable:
-            raise ValueError(f"{name}: hub models cannot be trained here: pass trainable=False")
-        backbone, scale = layers.HubImage(name.removeprefix("hub:")), {}
+        backbone, scale = layers.HubImage(name.removeprefix("hub:"), trainable=trainable), {}
     elif name.endswith(".keras"):
         backbone = _from_file(name, image_size)
         size = backbone.input_shape[1]

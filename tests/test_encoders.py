@@ -201,9 +201,42 @@ def test_hub_model_of_signatures_only(tmp_path):
     np.testing.assert_allclose(np.asarray(encoder(image)), 2 * image[:, ::4, ::4], rtol=1e-5)
 
 
-def test_hub_models_are_frozen():
-    with pytest.raises(ValueError, match="trainable=False"):
-        encoders.image_encoder("hub:anything", trainable=True)
+class TrainedHubModule(tf.Module):
+    """One that, like most, asks whether it is trained: then its output is doubled."""
+
+    def __init__(self):
+        self.factor = tf.Variable(3.0)
+        self.fixed = tf.Variable(1.0, trainable=False)
+
+    @tf.function
+    def __call__(self, image, training=False):
+        return (2 if training else 1) * self.fixed * self.factor * tf.reduce_mean(image, [1, 2])
+
+
+@pytest.mark.parametrize("trainable", [False, True])
+def test_hub_models_are_frozen_or_tuned(tmp_path, trainable):
+    module, folder = TrainedHubModule(), os.fspath(tmp_path / "hub")
+    for training in (False, True):
+        module.__call__.get_concrete_function(
+            tf.TensorSpec([None, 8, 8, 3]), training=training
+        )
+    tf.saved_model.save(module, folder)
+    encoder = encoders.image_encoder(f"hub:{folder}", image_size=8, trainable=trainable)
+    image = images(8)
+    mean = image.mean((1, 2), keepdims=True)
+    np.testing.assert_allclose(np.asarray(encoder(image)), 3 * mean, rtol=1e-5)
+    trained = (6 if trainable else 3) * mean
+    np.testing.assert_allclose(np.asarray(encoder(image, training=True)), trained, rtol=1e-5)
+    assert len(encoder.trainable_weights) == trainable
+    assert len(encoder.weights) == 2
+    if trainable:
+        encoder.compile("sgd", "mse")
+        encoder.train_on_batch(image, np.zeros_like(mean))
+        factor = float(encoder.trainable_weights[0].numpy())
+        assert factor < 3
+        encoder.save(tmp_path / "tuned.keras")
+        loaded = keras.saving.load_model(tmp_path / "tuned.keras")
+        np.testing.assert_allclose(np.asarray(loaded(image)), factor * mean, rtol=1e-5)
 
 
 def test_unknown_backbone_lists_the_known():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+
 import keras
 
 
@@ -42,33 +44,42 @@ class Frozen(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable(package="imgtext_tf")
-class HubImage(keras.layers.Layer):
+class HubImage(keras.layers.TFSMLayer):
     """An image model of TF-Hub: image [B, H, W, 3] -> its features, [B, C] or [B, h, w, C] float32.
 
-    hub.KerasLayer does not work in Keras 3, hence this layer. The model's weights stay where the
-    handle leads: they are neither trained nor saved with the Keras model.
+    hub.KerasLayer does not work in Keras 3, hence this layer. The model's graph stays where the
+    handle leads, which must still be there when the layer is loaded; the weights are the layer's.
 
     Args:
         handle: a TF-Hub handle, or the path of a SavedModel.
-        **kwargs: of `keras.layers.Layer`.
+        trainable: train the model's trainable variables; it then follows `training`, if it can.
+        **kwargs: `name` and `dtype` of `keras.layers.Layer`.
     """
 
-    def __init__(self, handle, **kwargs):
+    def __init__(self, handle, *, trainable=False, **kwargs):
         """Loads the model; see the class."""
         import tensorflow_hub  # Slow, and it needs setuptools<82: only where it is used.
 
-        kwargs["trainable"] = False
-        super().__init__(**kwargs)
+        path, kwargs = tensorflow_hub.resolve(handle), {"trainable": trainable, **kwargs}
+        try:
+            super().__init__(path, call_endpoint="__call__", **kwargs)
+        except ValueError:  # A SavedModel of signatures only.
+            super().__init__(path, call_endpoint="serving_default", **kwargs)
         self.handle = handle
-        self.loaded = tensorflow_hub.load(tensorflow_hub.resolve(handle))
+        self.asks = "training" in inspect.signature(self.call_endpoint_fn).parameters
 
-    def call(self, image):
+    def call(self, image, training=False):
         """See the class."""
-        image = keras.ops.cast(image, "float32")
-        if callable(self.loaded):
-            return self.loaded(image)
-        return next(iter(self.loaded.signatures["serving_default"](image).values()))
+        arguments = {"training": bool(training and self.trainable)} if self.asks else {}
+        output = self.call_endpoint_fn(keras.ops.cast(image, "float32"), **arguments)
+        return next(iter(output.values())) if isinstance(output, dict) else output
 
     def get_config(self):
-        """The handle."""
-        return super().get_config() | {"handle": self.handle}
+        """The handle, and whether it is trained."""
+        config = keras.layers.Layer.get_config(self)
+        return config | {"handle": self.handle}
+
+    @classmethod
+    def from_config(cls, config, custom_objects=None, safe_mode=None):
+        """Loads the model again from where the handle leads."""
+        return cls(**config)

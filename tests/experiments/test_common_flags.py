@@ -48,10 +48,10 @@ def test_positional_arguments_are_rejected():
         common_flags.reject_positional(["x.py", "seed=3"])
 
 
-def test_integers():
-    assert common_flags.integers("eval_steps", ["75000", "100000"]) == (75_000, 100_000)
+def test_numbers():
+    assert common_flags.numbers("eval_steps", ["75000", "100000"]) == (75_000, 100_000)
     with pytest.raises(app.UsageError, match="--eval_steps.*'1e5'"):
-        common_flags.integers("eval_steps", ["1e5"])
+        common_flags.numbers("eval_steps", ["1e5"])
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import pathlib
 import re
 
 import pytest
-from absl import flags
+from absl import app, flags
 from absl.testing import flagsaver
 
 from experiments import common_flags, relation_flags, train_metric  # noqa: F401
@@ -53,6 +53,13 @@ def test_every_flagfile_parses(path):
 def test_no_flag_at_all_means_the_defaults_of_the_settings():
     """A flag whose default is not the field's would make library and script disagree."""
     assert settings_of() == relation_flags.Settings(data_dir=None, run_dir=None)
+
+
+def test_input_range_is_two_numbers():
+    assert settings_of("--input_range=-0.5,1").input_range == (-0.5, 1.0)
+    for wrong in ("-1,0,1", "low,high"):
+        with pytest.raises(app.UsageError, match="--input_range.*numbers"):
+            settings_of(f"--input_range={wrong}")
 
 
 def test_the_papers_setting():
