@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging as standard_logging
 import pathlib
+import signal
 import sys
 from collections.abc import Callable, Sequence
 
@@ -19,12 +20,15 @@ from imgtext_tf.data import features, shards
 FLAGFILES = pathlib.Path(__file__).parent / "flagfiles"
 # Errors whose message says what is wrong and how to mend it.
 MISTAKES = (
-    FileNotFoundError,
+    OSError,
+    ValueError,
     features.FeatureError,
     runs.RunError,
     shards.ShardError,
     training.TrainingError,
 )
+# What a shell reports of a program that SIGTERM ended.
+STOPPED = 128 + signal.SIGTERM
 
 flags.DEFINE_string("data_dir", None, "Folder of the shards that tfrecords_tools.build wrote.")
 flags.DEFINE_string("run_dir", None, "Folder of the run: settings, weights, TensorBoard, result.")
@@ -124,14 +128,27 @@ def numbers(name: str, values: Sequence[str], kind: type = int) -> tuple:
 def run_main(main: Callable[[list[str]], object]) -> None:
     """Starts a script: finds its flagfiles, parses its flags, logs to standard error.
 
-    What a user can mend ends the script with its message alone, without a traceback.
+    What a user can mend ends the script with its message, without a traceback unless verbose. A
+    script that a signal stopped before its end exits with `STOPPED`, so that what should come after
+    it does not.
     """
 
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
     def guarded(argv: list[str]) -> None:
+        # A training takes both signals itself; this is for what comes before and after it.
+        signal.signal(signal.SIGTERM, stop)
         try:
-            main(argv)
+            result = main(argv)
         except MISTAKES as error:
-            sys.exit(f"error: {error}")
+            logging.debug("where it happened:", exc_info=True)
+            sys.exit(f"error: {error} (--verbosity=1 shows where)")
+        except KeyboardInterrupt:
+            print("stopped: run the same command to go on", file=sys.stderr)
+            sys.exit(STOPPED)
+        if isinstance(result, dict) and result.get("status") == "stopped":
+            sys.exit(STOPPED)
 
     try:
         argv = resolve_flagfiles(sys.argv)

@@ -107,8 +107,14 @@ class Data:
     def description(self) -> dict[str, str]:
         """What a result says of its data."""
         manifest = next(iter(self.readers.values())).manifest
-        digest = hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
+        digest = manifest_digest(self.readers)
         return {"name": manifest["name"], "kind": manifest["kind"], "manifest_sha256": digest}
+
+
+def manifest_digest(readers: dict[str, shards.ShardReader]) -> str:
+    """The sha256 of a data set's manifest, which holds those of all its files."""
+    manifest = next(iter(readers.values())).manifest
+    return hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
 
 
 def open_readers(settings: Settings) -> dict[str, shards.ShardReader]:
@@ -132,8 +138,8 @@ def open_text(
 ) -> tuple[text.Vocabulary, fasttext.WordVectors | None]:
     """The vocabulary and the pre-trained vectors of its words; None where they are learnt.
 
-    The vocabulary holds the words of the train split, and the words that the vectors know, which
-    were known before any test text was.
+    The vocabulary holds the words of the train split; with `extend_vocabulary` also those that the
+    vectors know, which were known before any test text was.
 
     Raises:
         FileNotFoundError: if there is no such file of vectors.
@@ -144,7 +150,9 @@ def open_text(
     if settings.vectors:
         limit = settings.vectors_limit or None
         vectors = fasttext.load_vectors(settings.vectors, limit=limit)
-        return vocabulary.extended(vectors.words), vectors
+        if settings.extend_vocabulary:
+            vocabulary = vocabulary.extended(vectors.words)
+        return vocabulary, vectors
     path = run.path / "vectors.bin"
     if path.exists():
         return vocabulary, fasttext.load_vectors(path)
@@ -173,7 +181,7 @@ def open_features(
 
     Raises:
         ValueError: if the backbone is to be tuned, too.
-        FeatureError: if the folder holds the maps of another backbone.
+        FeatureError: if the folder holds the maps of another backbone, or damaged ones.
     """
     if encoder is None or not settings.cache_features:
         return None
@@ -190,7 +198,7 @@ def open_features(
         view = f"{settings.image_size}-{settings.central_fraction:g}"
         part = f"features-{name}-{view}-{fingerprint['weights'][:8]}"
         folder = os.path.join(settings.data_dir, re.sub(r"[^\w.-]+", "_", part))
-    return features.write_feature_cache(
+    cache = features.write_feature_cache(
         folder,
         list(readers.values()),
         encoder.predict_on_batch,
@@ -198,6 +206,13 @@ def open_features(
         central_fraction=settings.central_fraction,
         fingerprint=fingerprint,
     )
+    try:
+        shards.verify(folder, level=settings.verify)
+    except shards.ShardError as error:
+        raise features.FeatureError(
+            f"{error}\nRemove the folder: the feature maps are then computed anew"
+        ) from error
+    return cache
 
 
 def _digest(model: keras.Model) -> str:

@@ -5,6 +5,7 @@ Otto2020's classifiers differ in their labels only: the eight classes, or the va
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from typing import Any
 
@@ -20,6 +21,8 @@ from imgtext_tf.models import relation_classifier
 
 # What an evaluation may be told anew; all else is the trained run's.
 _EVALUATION = ("data_dir", "run_dir", "verify", "eval_only", "eval_split")
+# Stands among the saved settings: a run goes on with the data it was begun with, wherever it lies.
+_DIGEST = "manifest_sha256"
 
 
 def run(settings: Settings) -> dict[str, Any]:
@@ -52,7 +55,10 @@ def run(settings: Settings) -> dict[str, Any]:
 
 def _as_trained(settings: Settings, run_dir: runs.RunDirectory) -> Settings:
     saved = runs.read_json(run_dir.settings_file)["settings"]
+    saved.pop(_DIGEST, None)
     given = {name: getattr(settings, name) for name in _EVALUATION}
+    if settings.cache_features:  # Other data have other feature maps.
+        given["cache_features"] = settings.cache_features
     lists = {name: tuple(saved[name]) for name in ("fc_units", "eval_steps", "input_range")}
     return Settings(**saved | lists | given)
 
@@ -79,14 +85,15 @@ def _train(
     may_change = {*runs.MAY_CHANGE, *_EVALUATION, "checkpoint_every"}
     if settings.learning_rate_schedule != "constant":
         may_change -= {"max_steps"}  # the schedule depends on it
+    relation_report.check_monitor(settings)
+    readers = relation_data.open_readers(settings)
     run_dir.begin(
-        settings,
+        dataclasses.asdict(settings) | {_DIGEST: relation_data.manifest_digest(readers)},
         script="experiments."
         + ("train_classic" if settings.target == "relation" else "train_metric"),
         module=relation_classifier.__name__,
         may_change=may_change,
     )
-    readers = relation_data.open_readers(settings)
     vocabulary, vectors = relation_data.open_text(settings, readers["train"], run_dir)
     training.set_seed(settings.seed, settings.deterministic)
     encoder = relation_data.open_encoder(settings)

@@ -36,6 +36,7 @@ class Settings:
     # Text.
     vectors: str = ""
     vectors_limit: int = 0
+    extend_vocabulary: bool = False
     train_vectors: bool = False
     max_sentences: int = 30
     max_words: int = 50
@@ -114,6 +115,12 @@ flags.DEFINE_string(
     "split's texts; 'learnt': trained with the classifier from random ones.",
 )
 flags.DEFINE_integer("vectors_limit", Settings.vectors_limit, "Read so many vectors; 0: all.")
+flags.DEFINE_bool(
+    "extend_vocabulary",
+    Settings.extend_vocabulary,
+    "Also keep the vectors of words that the train split lacks; for files without n-grams, which "
+    "say nothing of unknown words.",
+)
 flags.DEFINE_bool("train_vectors", Settings.train_vectors, "Train the word vectors further.")
 flags.DEFINE_integer("max_sentences", Settings.max_sentences, "Sentences a text (Section 5).")
 flags.DEFINE_integer("max_words", Settings.max_words, "Words a sentence (Section 5).")

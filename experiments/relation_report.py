@@ -14,12 +14,28 @@ from absl import logging
 from matplotlib.figure import Figure
 
 from experiments.relation_data import Data
-from imgtext_tf import evaluation, figures, runs, training
+from experiments.relation_flags import Settings
+from imgtext_tf import evaluation, figures, relations, runs, training
 from imgtext_tf.data import examples, images, pipeline
 from imgtext_tf.metrics import classification
 
 _PAIRS_SHOWN = 24
+_PIXELS_SHOWN = 320
 _COLUMNS = ("ids", "labels", "predicted", "probabilities")
+
+
+def check_monitor(settings: Settings) -> None:
+    """Sees before a long training that its evaluations will give the monitored metric.
+
+    Raises:
+        ValueError: listing the metrics, if they will not.
+    """
+    labels = relations.labels_of(settings.target)
+    every = np.arange(len(labels))
+    names = ["loss", *classification.classification_metrics(every, every, labels)]
+    known = [f"val/{name}" for name in names]
+    if settings.monitor not in known:
+        raise ValueError(f"--monitor={settings.monitor}: use one of {', '.join(known)}")
 
 
 def evaluate_on_val(
@@ -59,6 +75,9 @@ def report(
         model, data.evaluation_batches(split), data.labels
     )
     before = runs.read_json(run_dir.result_file) if run_dir.result_file.exists() else {}
+    dataset = data.description()
+    if before.get("dataset") != dataset:
+        before = {name: value for name, value in before.items() if name != "metrics"}
     known = {
         "step": before.get("steps", 0),
         "seconds": before.get("seconds", 0.0),
@@ -83,14 +102,17 @@ def report(
         figures.save(figures.curves_figure(run_dir.read_history()), run_dir.figures / "curves.png")
     board.flush()
     _write_predictions(run_dir.path / f"predictions_{split}.tsv", arrays, data.labels)
+    this = command(runs.read_json(run_dir.settings_file)["script"])
     result = run_dir.write_result(
         metrics=reported,
         seed=data.settings.seed,
-        dataset=data.description(),
+        dataset=dataset,
         steps=known["step"],
         seconds=known["seconds"],
         parameters=model.count_params(),
-        command=command(runs.read_json(run_dir.settings_file)["script"]),
+        # An evaluation alone does not make the model that it reports on.
+        command=before.get("command", this) if data.settings.eval_only else this,
+        evaluation_command=this,
         best_step=known["best_step"],
     )
     logging.info("result in %s", run_dir.result_file)
@@ -158,7 +180,7 @@ def _examples(data: Data, split: str, arrays: dict[str, np.ndarray]) -> list[fig
         predicted = arrays["predicted"][place]
         tiles.append(
             figures.PairTile(
-                image=images.decode_pixels(tf.constant(pair["image"])).numpy(),
+                image=_thinned(images.decode_pixels(tf.constant(pair["image"])).numpy()),
                 text=" ".join(pair["sentences"]),
                 truth=data.labels[arrays["labels"][place]],
                 predicted=data.labels[predicted],
@@ -167,6 +189,12 @@ def _examples(data: Data, split: str, arrays: dict[str, np.ndarray]) -> list[fig
             )
         )
     return tiles
+
+
+def _thinned(image: np.ndarray) -> np.ndarray:
+    """No more pixels than a sheet shows: some photos have a hundred million."""
+    step = max(1, -(-max(image.shape[:2]) // _PIXELS_SHOWN))
+    return image[::step, ::step].copy()
 
 
 def _write_predictions(

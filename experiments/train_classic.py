@@ -10,6 +10,8 @@ Reference: Otto2020, Section 4.2 and Table 5.
 
 from __future__ import annotations
 
+from typing import Any
+
 from absl import flags
 
 from experiments import common_flags, relation_experiment, relation_flags
@@ -17,10 +19,10 @@ from experiments import common_flags, relation_experiment, relation_flags
 flags.adopt_module_key_flags(relation_flags)
 
 
-def main(argv: list[str]) -> None:
+def main(argv: list[str]) -> dict[str, Any]:
     """Fills the settings from the flags and runs them."""
     common_flags.reject_positional(argv)
-    relation_experiment.run(relation_flags.settings_from_flags("relation"))
+    return relation_experiment.run(relation_flags.settings_from_flags("relation"))
 
 
 if __name__ == "__main__":

@@ -11,6 +11,8 @@ Reference: Otto2020, Section 4.2 and Table 6.
 
 from __future__ import annotations
 
+from typing import Any
+
 from absl import flags
 
 from experiments import common_flags, relation_experiment, relation_flags
@@ -21,10 +23,10 @@ flags.DEFINE_enum("metric", None, ["cmi", "sc", "stat"], "The metric to learn.")
 flags.adopt_module_key_flags(relation_flags)
 
 
-def main(argv: list[str]) -> None:
+def main(argv: list[str]) -> dict[str, Any]:
     """Fills the settings from the flags and runs them."""
     common_flags.reject_positional(argv)
-    relation_experiment.run(relation_flags.settings_from_flags(FLAGS.metric))
+    return relation_experiment.run(relation_flags.settings_from_flags(FLAGS.metric))
 
 
 if __name__ == "__main__":

@@ -300,7 +300,7 @@ class _Loop(keras.callbacks.Callback):
         self._progress.advance(self.step, self._logs)
         if not self._signals.received:
             self._evaluate_if_due()
-        if self.step % self._log_every == 0:
+        if self.step % self._log_every == 0 or self.step >= self._max_steps:
             self._board.scalars(self.step, {f"train/{k}": v for k, v in self._logs.items()})
             # Every point is the mean of its own stretch. Keras itself resets between two epochs,
             # after other callbacks have seen the values at the end of this one.

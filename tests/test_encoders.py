@@ -217,9 +217,7 @@ class TrainedHubModule(tf.Module):
 def test_hub_models_are_frozen_or_tuned(tmp_path, trainable):
     module, folder = TrainedHubModule(), os.fspath(tmp_path / "hub")
     for training in (False, True):
-        module.__call__.get_concrete_function(
-            tf.TensorSpec([None, 8, 8, 3]), training=training
-        )
+        module.__call__.get_concrete_function(tf.TensorSpec([None, 8, 8, 3]), training=training)
     tf.saved_model.save(module, folder)
     encoder = encoders.image_encoder(f"hub:{folder}", image_size=8, trainable=trainable)
     image = images(8)

@@ -203,14 +203,18 @@ def _finish(
 ) -> dict[str, Any]:
     """Writes the ids of the balanced sets, then the manifest, which marks the build as whole."""
     left_out = {record_id for parts in infos.values() for i in parts for record_id, _ in i.bad}
+    written = {
+        split: [pair for pair in pairs if pair.id not in left_out]
+        for split, pairs in plan.pairs.items()
+    }
     for split in ("val", "test"):
-        written = [pair for pair in plan.pairs[split] if pair.id not in left_out]
         ids = splits.balanced_ids(
-            written, per_class=settings.balanced_per_class, seed=settings.seed
+            written[split], per_class=settings.balanced_per_class, seed=settings.seed
         )
         path = os.path.join(settings.output_dir, f"balanced_{split}_ids.txt")
         files.write_file(path, "".join(f"{record_id}\n" for record_id in ids).encode())
-    report = {**plan.report, "bad records": len(plan.bad) + len(left_out)}
+    report = {**plan.report, **planning.counts(written, plan.image_ids)}
+    report["bad records"] = len(plan.bad) + len(left_out)
     shards.write_manifest(
         settings.output_dir,
         name=NAME,
@@ -250,6 +254,11 @@ def summary(report: Mapping[str, Any]) -> str:
             f"(paper: {share['paper']:.1%})"
         )
     lines.append(f"bad records: {report['bad records']} (listed in {BAD_RECORDS})")
+    lines += [
+        f"no pair in split {split}: training needs some; add sources or mend --split_fractions"
+        for split, total in zip(names, totals, strict=True)
+        if not total
+    ]
     return "\n".join(lines)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 from absl import flags
@@ -56,6 +56,11 @@ class Settings:
     seed: int = 0
 
 
+# The flags that say where the raw data lies; `tfrecords_tools.prepare` has them, too.
+SOURCES = frozenset(
+    "coco_dir coco_images karpathy_json karpathy_images vist_dir vist_images vist_text ads_dir "
+    "ads_images ads_accept ads_products imagenet_dir imagenet_summaries".split()
+)
 # What a build's bytes do not depend on, or depend on through the raw data only.
 _NOT_RECORDED = frozenset(
     "output_dir processes vist_dir vist_images karpathy_json karpathy_images coco_dir coco_images "
@@ -166,9 +171,11 @@ HELP = {
 }
 
 
-def define_flags() -> None:
-    """Defines a flag for each setting."""
+def define_flags(names: Collection[str] | None = None) -> None:
+    """Defines a flag for each setting, or for those of these names."""
     for field in dataclasses.fields(Settings):
+        if names is not None and field.name not in names:
+            continue
         name, text = field.name, HELP[field.name]
         if name == "kind":
             flags.DEFINE_enum(name, field.default, ["real", "synthetic"], text)
@@ -188,9 +195,16 @@ def define_flags() -> None:
             define[field.type.split(" ")[0]](name, field.default, text)
 
 
-def from_flags() -> Settings:
-    """The settings that the flags say."""
-    values = {field.name: flags.FLAGS[field.name].value for field in dataclasses.fields(Settings)}
+def from_flags(names: Collection[str] | None = None, **values: Any) -> Settings:
+    """The settings that the flags say.
+
+    Args:
+        names: of the settings that have a flag; None means all.
+        **values: of other settings.
+    """
+    for field in dataclasses.fields(Settings):
+        if names is None or field.name in names:
+            values[field.name] = flags.FLAGS[field.name].value
     for name, value in values.items():
         if isinstance(value, list):
             values[name] = tuple(map(float, value) if name == "split_fractions" else value)

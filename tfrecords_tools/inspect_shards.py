@@ -2,8 +2,8 @@
 
     python -m tfrecords_tools.inspect_shards --data_dir=relations --sheet=sheet.png
 
-It prints the counts of each split, class and source, compares every file with the manifest
-(`--level`), prints a few records of each class, and draws them with picture and text.
+It compares every file with the manifest (`--level`), prints the counts of each split, class and
+source, prints a few records of each class, and draws them with picture and text.
 """
 
 from __future__ import annotations
@@ -95,7 +95,9 @@ def main(argv: Sequence[str]) -> None:
         raise app.UsageError(f"flags only, not {argv[1:]}")
     values = flags.FLAGS
     try:
-        manifest = shards.load_manifest(values.data_dir)
+        # First of all: damaged bytes could not be shown.
+        manifest = shards.verify(values.data_dir, level=values.level)
+        print(f"verified ({values.level}): all files agree with the manifest\n")
         print(describe(values.data_dir, manifest))
         print("\nbuild:", json.dumps(manifest["build"], sort_keys=True))
         print("notes:", json.dumps(manifest["notes"], indent=1))
@@ -110,8 +112,6 @@ def main(argv: Sequence[str]) -> None:
             title = f"{os.path.basename(os.path.normpath(values.data_dir))}: {values.split}"
             sheet = figures.pair_sheet([tile(kind, record) for record in records], title=title)
             print(f"\nwrote {figures.save(sheet, values.sheet)}")
-        shards.verify(values.data_dir, level=values.level)
-        print(f"\nverified ({values.level}): all files agree with the manifest")
     except shards.ShardError as error:
         sys.exit(f"error: {error}")
 

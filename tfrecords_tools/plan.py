@@ -10,6 +10,7 @@ from __future__ import annotations
 import collections
 import concurrent.futures
 import dataclasses
+import errno
 import hashlib
 import os
 from collections.abc import Iterable, Mapping, Sequence
@@ -108,6 +109,9 @@ def make_plan(
     swappable: set[str] = set()
     pairs, bad, dropped = collect(items, labelled, swappable, max_sentences=max_sentences)
     read = len(pairs) + len(bad)
+    # Before the caps: a dead image must not take the place of one that lives.
+    pairs, absent = present(pairs)
+    bad += absent
     thinned = {relation: int(cap * _CAP_SLACK) for relation, cap in caps.items()}
     pairs = capped(pairs, thinned, seed=seed, dropped=dropped)
     image_ids, image_bytes, missing = hash_images({pair.image_path for pair in pairs})
@@ -133,7 +137,7 @@ def make_plan(
     pairs.sort(key=lambda pair: splits.digest(seed, "order", pair.id))
     by_split = {split: [p for p in pairs if p.split == split] for split in base.SPLITS}
     report = {
-        **_counts(by_split, image_ids),
+        **counts(by_split, image_ids),
         "components of pairs without an official split": components,
         "dropped": dict(sorted(dropped.items())),
         "positives that yield a negative": shares,
@@ -168,6 +172,17 @@ def collect(
     swappable.update(pairs)
     take(labelled)
     return list(pairs.values()), bad, dropped
+
+
+def present(pairs: Sequence[Pair]) -> tuple[list[Pair], list[BadRecord]]:
+    """Parts pairs into those whose image file exists and records of those whose does not."""
+    found = {path: os.path.isfile(path) for path in {pair.image_path for pair in pairs}}
+    absent = [
+        BadRecord(pair.id, f"image {pair.image_path}: {os.strerror(errno.ENOENT)}")
+        for pair in pairs
+        if not found[pair.image_path]
+    ]
+    return [pair for pair in pairs if found[pair.image_path]], absent
 
 
 def hash_images(paths: Iterable[str]) -> tuple[dict[str, str], dict[str, int], dict[str, str]]:
@@ -255,16 +270,17 @@ def capped(
     ]
 
 
-def _counts(by_split: Mapping[str, list[Pair]], image_ids: Mapping[str, str]) -> dict:
+def counts(by_split: Mapping[str, list[Pair]], image_ids: Mapping[str, str]) -> dict:
+    """Pairs, distinct texts and distinct images of each split and class."""
     report: dict = {"pairs": {}, "distinct texts": {}, "distinct images": {}}
     for split, pairs in by_split.items():
         texts, images = collections.defaultdict(set), collections.defaultdict(set)
         for pair in pairs:
             texts[pair.relation].add(splits.normal_text(pair.sentences))
             images[pair.relation].add(image_ids[pair.image_path])
-        counts = collections.Counter(pair.relation for pair in pairs)
-        present = [relation for relation in relations.RELATIONS if counts[relation]]
-        report["pairs"][split] = {r: counts[r] for r in present}
-        report["distinct texts"][split] = {r: len(texts[r]) for r in present}
-        report["distinct images"][split] = {r: len(images[r]) for r in present}
+        number = collections.Counter(pair.relation for pair in pairs)
+        classes = [relation for relation in relations.RELATIONS if number[relation]]
+        report["pairs"][split] = {r: number[r] for r in classes}
+        report["distinct texts"][split] = {r: len(texts[r]) for r in classes}
+        report["distinct images"][split] = {r: len(images[r]) for r in classes}
     return report

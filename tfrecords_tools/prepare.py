@@ -16,15 +16,15 @@ import collections
 import concurrent.futures
 import hashlib
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 
 import tensorflow as tf
 from absl import app, flags
 from tqdm import tqdm
 
 from imgtext_tf.data import files, images
-from tfrecords_tools import releases, wikipedia
-from tfrecords_tools.readers import ads, base, coco, imagenet, karpathy, vist
+from tfrecords_tools import build_settings, releases, sources, wikipedia
+from tfrecords_tools.readers import base
 
 PLACEHOLDER_COPIES = 10
 
@@ -58,7 +58,8 @@ def check_source(name: str, items: Iterable[base.Item], *, limit: float = 1.0) -
             examples.append(f"{item.id}: {item.reason}")
     chosen = [path for path in sorted(paths) if base.generator(0, path).random() < limit]
     dead, copies = dead_images(chosen)
-    lines = [name, *(f"  {count:8} pairs: {key}" for key, count in sorted(pairs.items()))]
+    lines = [name, f"  expected {releases.expected(name)}"]
+    lines += [*(f"  {count:8} pairs: {key}" for key, count in sorted(pairs.items()))]
     lines += [f"  {count:8} {reason}" for reason, count in sorted(reasons.items())]
     share = len(dead) / max(1, len(chosen))
     lines.append(f"  {len(dead):8} dead images of {len(chosen)} opened ({share:.1%})")
@@ -99,20 +100,6 @@ def dead_images(paths: Sequence[str]) -> tuple[list[str], list[tuple[str, int]]]
 # Command -----------------------------------------------------------------------------------------
 
 
-def _sources_on_disk(values: flags.FlagValues) -> Iterator[tuple[str, Iterator[base.Item]]]:
-    if values.coco_dir:
-        yield "MSCOCO", coco.uncorrelated(values.coco_dir)
-    if values.karpathy_json:
-        yield "Karpathy", karpathy.uncorrelated(values.karpathy_json, values.karpathy_images)
-    if values.vist_dir:
-        yield "VIST SIS", vist.complementary(values.vist_dir, values.vist_images)
-        yield "VIST DII", vist.anchorage(values.vist_dir, values.vist_images)
-    if values.ads_dir:
-        yield "Pitt Image Ads", ads.interdependent(values.ads_dir, values.ads_images)
-    if values.imagenet_dir and values.imagenet_summaries:
-        yield "ImageNet", imagenet.illustration(values.imagenet_dir, values.imagenet_summaries)
-
-
 def main(argv: Sequence[str]) -> None:
     """Prints the table, checks what is named, fetches summaries if asked to."""
     if len(argv) > 1:
@@ -121,26 +108,27 @@ def main(argv: Sequence[str]) -> None:
     values = flags.FLAGS
     print(releases.table())
     try:
-        for name, items in _sources_on_disk(values):
+        settings = build_settings.from_flags(
+            build_settings.SOURCES, output_dir="", limit=values.limit
+        )
+        build_settings.check_settings(settings)
+        for name, items in sources.by_release(settings):
             print("\n" + check_source(name, items, limit=values.limit))
         if values.fetch_summaries:
             if not values.synsets:
                 raise base.ReaderError("--fetch_summaries needs --synsets")
             synsets = wikipedia.read_synsets(values.synsets)
-            count = max(1, round(values.limit * len(synsets)))
+            chosen = [s for s in synsets if base.generator(0, s[0]).random() < values.limit]
             found, without = wikipedia.fetch_summaries(
-                synsets[:count], values.fetch_summaries, api=values.wikipedia_api
+                chosen, values.fetch_summaries, api=values.wikipedia_api
             )
             print(f"\n{found} summaries, {without} concepts without an article")
-    except (base.ReaderError, files.ShardError, OSError) as error:
+    except (base.ReaderError, build_settings.BuildError, files.ShardError, OSError) as error:
         sys.exit(f"error: {error}")
 
 
 if __name__ == "__main__":
-    for _name in ("coco_dir", "karpathy_json", "karpathy_images", "vist_dir", "vist_images"):
-        flags.DEFINE_string(_name, None, "As in tfrecords_tools.build.")
-    for _name in ("ads_dir", "ads_images", "imagenet_dir", "imagenet_summaries"):
-        flags.DEFINE_string(_name, None, "As in tfrecords_tools.build.")
+    build_settings.define_flags(build_settings.SOURCES)
     flags.DEFINE_float("limit", 1.0, "Share of the images to open, or concepts to fetch.")
     flags.DEFINE_string("fetch_summaries", None, "JSONL of Wikipedia summaries to write.")
     flags.DEFINE_string("synsets", None, "ImageNet's words.txt or LOC_synset_mapping.txt.")

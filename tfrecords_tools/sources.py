@@ -23,41 +23,60 @@ def read_sources(settings: Settings) -> Iterator[base.Item]:
     Raises:
         base.ReaderError: if a source cannot be read.
     """
+    for _, items in by_release(settings):
+        yield from items
+
+
+def by_release(settings: Settings) -> Iterator[tuple[str, Iterator[base.Item]]]:
+    """The readers of all sources that the settings name: (name of the release, its items)."""
     seed, per_caption = settings.seed, settings.uncorrelated_per_caption
     if settings.coco_dir:
-        yield from coco.uncorrelated(
-            settings.coco_dir,
-            images_dir=settings.coco_images,
-            per_caption=per_caption,
-            split_fractions=settings.split_fractions,
-            seed=seed,
+        yield (
+            "MSCOCO",
+            coco.uncorrelated(
+                settings.coco_dir,
+                images_dir=settings.coco_images,
+                per_caption=per_caption,
+                split_fractions=settings.split_fractions,
+                seed=seed,
+            ),
         )
     for path, folder in zip(settings.karpathy_json, settings.karpathy_images, strict=True):
-        yield from karpathy.uncorrelated(path, folder, per_caption=per_caption, seed=seed)
+        yield "Karpathy", karpathy.uncorrelated(path, folder, per_caption=per_caption, seed=seed)
     if settings.vist_dir:
-        yield from vist.complementary(
-            settings.vist_dir,
-            settings.vist_images,
-            images_per_story=settings.images_per_story,
-            text_field=settings.vist_text,
-            seed=seed,
+        yield (
+            "VIST SIS",
+            vist.complementary(
+                settings.vist_dir,
+                settings.vist_images,
+                images_per_story=settings.images_per_story,
+                text_field=settings.vist_text,
+                seed=seed,
+            ),
         )
-        yield from vist.anchorage(
-            settings.vist_dir, settings.vist_images, text_field=settings.vist_text
+        yield (
+            "VIST DII",
+            vist.anchorage(settings.vist_dir, settings.vist_images, text_field=settings.vist_text),
         )
     if settings.ads_dir:
-        yield from ads.interdependent(
-            settings.ads_dir,
-            settings.ads_images,
-            accept=settings.ads_accept,
-            products=settings.ads_products,
+        yield (
+            "Pitt Image Ads",
+            ads.interdependent(
+                settings.ads_dir,
+                settings.ads_images,
+                accept=settings.ads_accept,
+                products=settings.ads_products,
+            ),
         )
     if settings.imagenet_dir:
-        yield from imagenet.illustration(
-            settings.imagenet_dir,
-            settings.imagenet_summaries,
-            images_per_concept=settings.images_per_concept,
-            seed=seed,
+        yield (
+            "ImageNet",
+            imagenet.illustration(
+                settings.imagenet_dir,
+                settings.imagenet_summaries,
+                images_per_concept=settings.images_per_concept,
+                seed=seed,
+            ),
         )
 
 

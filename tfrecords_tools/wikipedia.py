@@ -107,7 +107,7 @@ def _lead(api: str, lemma: str, pause: float) -> tuple[str, str] | None:
         "explaintext": "1",
         "titles": title[:1].upper() + title[1:],
     }
-    answer = json.loads(_get(f"{api}?{urllib.parse.urlencode(query)}"))
+    answer = _get(f"{api}?{urllib.parse.urlencode(query)}")
     for page in answer.get("query", {}).get("pages", []):
         text = (page.get("extract") or "").strip()
         if text and "missing" not in page and "disambiguation" not in page.get("pageprops", {}):
@@ -115,12 +115,12 @@ def _lead(api: str, lemma: str, pause: float) -> tuple[str, str] | None:
     return None
 
 
-def _get(address: str) -> bytes:
+def _get(address: str) -> dict:
     request = urllib.request.Request(address, headers={"User-Agent": USER_AGENT})
     for attempt in range(_ATTEMPTS):
         try:
             with urllib.request.urlopen(request, timeout=30) as response:
-                return response.read()
+                return _answer(address, response.read())
         except OSError as error:
             # Only a busy or broken server or line is worth another try.
             status = getattr(error, "code", 503)
@@ -129,3 +129,20 @@ def _get(address: str) -> bytes:
             wait = getattr(error, "headers", None) and error.headers.get("Retry-After", "")
             time.sleep(float(wait) if wait and wait.isdigit() else 2.0**attempt)
     raise AssertionError("unreachable")
+
+
+def _answer(address: str, data: bytes) -> dict:
+    """The answer as an object. An error must not pass for a concept without an article.
+
+    Raises:
+        OSError: if it is none, or says that the request failed (too many of them, say).
+    """
+    try:
+        answer = json.loads(data)
+    except ValueError:
+        answer = None
+    if not isinstance(answer, dict):
+        raise OSError(f"{address}: no JSON object but {data[:80]!r}; mend --wikipedia_api")
+    if "error" in answer:
+        raise OSError(f"{address}: {answer['error']}")
+    return answer

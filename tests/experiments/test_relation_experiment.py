@@ -196,12 +196,16 @@ def test_no_distortion_means_the_same_pixels_in_every_epoch(tiny_data):
     assert np.abs(first - second).max() > 1e-3
 
 
-def test_the_vocabulary_is_the_train_split_and_the_vectors_words(tiny_data, tmp_path):
+def test_the_vocabulary_is_the_train_splits_unless_extended(tiny_data, tmp_path):
     (tmp_path / "v.vec").write_text("2 3\nlake 1 0 0\nunheard 0 1 0\n")
     settings = settings_of(tiny_data, tmp_path, vectors=str(tmp_path / "v.vec"))
     reader = relation_data.open_readers(settings)["train"]
     vocabulary, vectors = relation_data.open_text(settings, reader, None)
-    assert {"lake", "classanchorage", "unheard"} < set(vocabulary.words)
+    assert {"lake", "classanchorage"} < set(vocabulary.words)
+    assert "unheard" not in vocabulary.words
+    extended = dataclasses.replace(settings, extend_vocabulary=True)
+    longer, _ = relation_data.open_text(extended, reader, None)
+    assert longer.words == (*vocabulary.words, "unheard")
     assert vectors.dim == 3 and not vectors.has_ngrams
 
 

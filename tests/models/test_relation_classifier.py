@@ -59,7 +59,11 @@ def padded(array, amounts):
 
 @pytest.mark.parametrize(
     ("mode", "fusion"),
-    [*((mode, "concat") for mode in encoders.IMAGE_ATTENTION), ("context", "product"), ("regions", "product")],
+    [
+        *((mode, "concat") for mode in encoders.IMAGE_ATTENTION),
+        ("context", "product"),
+        ("regions", "product"),
+    ],
 )
 def test_equals_the_loop_form(mode, fusion):
     model = classifier(image_attention=mode, fusion=fusion)

@@ -2,6 +2,7 @@ import dataclasses
 import json
 import os
 import pathlib
+import resource
 import subprocess
 import sys
 
@@ -173,11 +174,52 @@ def test_bad_images_are_listed_when_allowed(own, tmp_path):
     assert not os.path.exists(os.path.join(own.output_dir, "manifest.json"))
     report = build.run(dataclasses.replace(own, max_bad_records=0.15))
     assert report["bad records"] == 3
+    # What was written, not what was planned.
+    assert report["pairs"]["train"] == {"Anchorage": 17}
+    assert "no pair in split val" in build.summary(report)
     ids = {record["id"] for record in records(own.output_dir, "train")}
     assert ids == {f"own/{number}" for number in range(20)} - {"own/7", "own/8", "own/9"}
     bad = pathlib.Path(own.output_dir, "bad_records.tsv").read_text().splitlines()
     assert [line.split("\t")[0] for line in bad] == ["own/7", "own/8", "own/9"]
     assert "truncated" in bad[0] and "x9.jpg" in bad[2]
+
+
+def command(settings, **process):
+    """Runs the command on the settings' JSONL."""
+    flags = [f"--output_dir={settings.output_dir}", f"--jsonl={settings.jsonl[0]}"]
+    return subprocess.run(
+        [sys.executable, "-m", "tfrecords_tools.build", *flags],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        **process,
+    )
+
+
+def test_the_command_names_what_is_bad_and_fails(own, tmp_path):
+    (tmp_path / "x9.jpg").unlink()
+    with open(tmp_path / "own.jsonl", "ab") as file:
+        file.write(b'{"image": "x0.jpg", "text": "caf\xe9", "label": "Anchorage"}\n')
+        file.write(b'{"image": "x0.jpg", "text": " ", "label": "Anchorage"}\n')
+    done = command(own)
+    assert done.returncode == 1
+    assert "3 of 22 records are bad" in done.stderr and "Traceback" not in done.stderr
+    for reason in ("x9.jpg: No such file", "is not UTF-8", "the text is empty"):
+        assert reason in done.stderr
+
+
+def test_the_command_on_a_full_disk_fails_and_leaves_no_half_file(own):
+    def small_files_only():  # What writing more gives is an OSError, as on a full disk.
+        resource.setrlimit(resource.RLIMIT_FSIZE, (600, 600))
+
+    done = command(own, preexec_fn=small_files_only)
+    assert done.returncode == 1
+    assert "error: " in done.stderr and "Traceback" not in done.stderr
+    left = contents(own.output_dir)
+    assert not [name for name in left if "tfrecord" in name or "tmp" in name]
+    assert "manifest.json" not in left
+    assert command(own).returncode == 0
+    shards.verify(own.output_dir)
 
 
 def test_strange_but_legal_records(own, tmp_path, files):

@@ -1,4 +1,7 @@
 import json
+import pathlib
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -45,3 +48,18 @@ def test_swaps_stand_under_the_text():
 def test_rows_of_kinds_without_a_class():
     index = {"relation": np.array([b""] * 5)}
     assert len(inspect_shards.draw_rows(index, 3, seed=0)) == 3
+
+
+def test_damaged_shards_are_named_before_they_are_shown(directory):
+    command = [sys.executable, "-m", "tfrecords_tools.inspect_shards", f"--data_dir={directory}"]
+    repository = pathlib.Path(__file__).resolve().parents[2]
+    done = subprocess.run(command, cwd=repository, capture_output=True, text=True)
+    assert done.returncode == 0 and "verified (full)" in done.stdout, done.stderr
+    assert "Text 1." in done.stdout and "Anchorage" in done.stdout
+    path = next(directory.glob("*.tfrecord"))
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    done = subprocess.run(command, cwd=repository, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert f"{path.name}: damaged" in done.stderr and "Traceback" not in done.stderr

@@ -188,6 +188,19 @@ def test_caps_hold_on_train_only_and_follow_the_seed(pair, antonyms):
     assert splits_of(plan) != splits_of(planning.make_plan(items, antonyms, caps=caps, seed=2))
 
 
+def test_dead_images_take_no_place_under_a_cap(pair, antonyms):
+    items = [pair(f"n{i}", f"x{i}", f"the tale {i}", split="train") for i in range(40)]
+    items += [
+        dataclasses.replace(
+            pair(f"d{i}", "", f"dead tale {i}", split="train"), image_path=f"/no/{i}"
+        )
+        for i in range(40)
+    ]
+    plan = planning.make_plan(items, antonyms, caps={"Anchorage": 30}, max_bad_records=0.5)
+    assert plan.report["pairs"]["train"] == {"Anchorage": 30}
+    assert plan.report["bad records"] == 40
+
+
 def test_table1():
     # The paper's total; each negative class over its positive gives the published share.
     assert sum(planning.TABLE1_CAPS.values()) == 224_856

@@ -1,3 +1,7 @@
+import pathlib
+import subprocess
+import sys
+
 from tfrecords_tools import prepare, releases
 from tfrecords_tools.readers import vist
 
@@ -22,3 +26,35 @@ def test_the_table_covers_every_class():
     text = releases.table()
     for name in ("Uncorrelated", "Complementary", "Interdependent", "Illustration", "10.25835"):
         assert name in text
+
+
+def test_the_command_counts_what_is_on_disk_beside_what_is_expected(raw):
+    sources = [
+        f"--vist_dir={raw / 'vist'}",
+        f"--vist_images={raw / 'photos'}",
+        f"--karpathy_json={raw / 'karpathy.json'},{raw / 'karpathy.json'}",
+        f"--karpathy_images={raw / 'photos'},{raw / 'photos'}",
+        f"--ads_dir={raw / 'ads'}",
+        f"--ads_images={raw / 'imagenet/train'}",
+        f"--imagenet_dir={raw / 'imagenet'}",
+    ]
+    summaries = f"--imagenet_summaries={raw / 'imagenet/summaries.jsonl'}"
+    repository = pathlib.Path(__file__).resolve().parents[2]
+
+    def command(*flags):
+        return subprocess.run(
+            [sys.executable, "-m", "tfrecords_tools.prepare", *flags],
+            cwd=repository,
+            capture_output=True,
+            text=True,
+        )
+
+    done = command(*sources, summaries)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("\nKarpathy\n  expected dataset_flickr8k.json 8,000") == 2
+    for name in ("VIST SIS", "VIST DII", "Pitt Image Ads", "ImageNet"):
+        assert f"\n{name}\n  expected " in done.stdout
+    assert "dead images" in done.stdout
+    done = command(*sources)
+    assert done.returncode == 1
+    assert "--imagenet_dir needs --imagenet_summaries" in done.stderr

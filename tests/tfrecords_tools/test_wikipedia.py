@@ -33,13 +33,14 @@ def server():
             self.send_header("Retry-After", "0")
             self.end_headers()
             page = PAGES.get(title, {"title": title, "missing": True})
-            self.wfile.write(json.dumps({"query": {"pages": [page]}}).encode())
+            answer = json.dumps({"query": {"pages": [page]}}).encode()
+            self.wfile.write(server.answers.pop() if server.answers else answer)
 
         def log_message(self, *args):
             pass
 
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.asked, server.failures = [], []
+    server.asked, server.failures, server.answers = [], [], []
     server.api = f"http://127.0.0.1:{server.server_port}/w/api.php"
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
@@ -103,3 +104,16 @@ def test_synset_files(tmp_path):
     (tmp_path / "loc.txt").write_text("n01440764 tench, Tinca tinca\nn3\n")
     with pytest.raises(base.ReaderError, match="loc.txt:2"):
         wikipedia.read_synsets(tmp_path / "loc.txt")
+
+
+@pytest.mark.parametrize("answer", [b'{"error": {"code": "ratelimited"}}', b"<html>"])
+def test_an_error_does_not_pass_for_a_missing_article(server, tmp_path, monkeypatch, answer):
+    monkeypatch.setattr(wikipedia.time, "sleep", lambda seconds: None)
+    path = tmp_path / "s.jsonl"
+    server.answers = [answer] * 9
+    with pytest.raises(OSError, match=r"ratelimited|no JSON"):
+        wikipedia.fetch_summaries(SYNSETS, path, api=server.api, pause=0)
+    assert path.read_text() == ""
+    # One such answer is a reason to ask again.
+    server.answers = [answer]
+    assert wikipedia.fetch_summaries(SYNSETS, path, api=server.api, pause=0) == (2, 1)

@@ -128,11 +128,18 @@ def _image_file(data: bytes, root: str) -> str:
 
 
 def _table(path: str, delimiter: str) -> Iterator[tuple[str, dict | base.BadRecord]]:
-    text = base.decode(path, base.read_bytes(path))
+    # Bytes that are no UTF-8 are carried along, so that they cost their own row only.
+    text = base.read_bytes(path).decode("utf-8-sig", "surrogateescape")
+    csv.field_size_limit(max(csv.field_size_limit(), len(text)))
     rows = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter)
     for row in rows:
         name = f"{path}:{rows.line_num}"
-        if None in row or None in row.values():
+        if any("\udc80" <= c <= "\udcff" for c in "".join(map(str, row.values()))):
+            yield (
+                name,
+                base.BadRecord(name, "the row is not UTF-8; convert it, e.g. by iconv"),
+            )
+        elif None in row or None in row.values():
             yield (
                 name,
                 base.BadRecord(name, f"the row has not the header's columns {rows.fieldnames}"),
@@ -141,17 +148,22 @@ def _table(path: str, delimiter: str) -> Iterator[tuple[str, dict | base.BadReco
             yield name, row
 
 
-def _tfrecord(path: str) -> Iterator[tuple[str, dict]]:
+def _tfrecord(path: str) -> Iterator[tuple[str, dict | base.BadRecord]]:
     import tensorflow as tf
+    from google.protobuf.message import DecodeError
 
     try:
         for number, data in enumerate(tf.data.TFRecordDataset(path).as_numpy_iterator()):
-            features = tf.train.Example.FromString(data).features.feature
-            record = {}
+            name, record = f"{path} record {number}", {}
+            try:
+                features = tf.train.Example.FromString(data).features.feature
+            except DecodeError:
+                yield name, base.BadRecord(name, "no tf.train.Example")
+                continue
             for key, feature in features.items():
                 kind = feature.WhichOneof("kind")
                 values = list(getattr(feature, kind).value) if kind else []
                 record[key] = values[0] if len(values) == 1 else values
-            yield f"{path} record {number}", record
+            yield name, record
     except (tf.errors.DataLossError, tf.errors.NotFoundError) as error:
         raise base.ReaderError(f"{path}: {error.message}; fetch the file again") from None

@@ -42,8 +42,7 @@ def complementary(
 
     Reference: Otto2020, Section 4.1.
     """
-    for split in base.SPLITS:
-        path = os.path.join(vist_dir, "sis", f"{split}.story-in-sequence.json")
+    for split, path in _files(vist_dir, "sis", "story-in-sequence"):
         photos = _photos(images_dir, split)
         stories: dict[str, list[dict]] = defaultdict(list)
         for name, annotation in _annotations(path):
@@ -80,8 +79,7 @@ def anchorage(
 
     Reference: Otto2020, Section 4.1.
     """
-    for split in base.SPLITS:
-        path = os.path.join(vist_dir, "dii", f"{split}.description-in-isolation.json")
+    for split, path in _files(vist_dir, "dii", "description-in-isolation"):
         photos = _photos(images_dir, split)
         for number, (name, annotation) in enumerate(_annotations(path)):
             if isinstance(annotation, base.BadRecord):
@@ -138,6 +136,26 @@ def _choose(story: list[dict], photos: dict, count: int, rng) -> list[str]:
     present = [photo for photo in ids if photo in photos]
     chosen = [(present or ids)[i] for i in rng.permutation(len(present or ids))]
     return chosen[: count if present else 1]
+
+
+def _files(vist_dir: str | os.PathLike, folder: str, tier: str) -> list[tuple[str, str]]:
+    """(split, path) of the files of a tier that are there; VIST's two tiers come apart.
+
+    Raises:
+        base.ReaderError: if there is none of either tier.
+    """
+    if not os.path.isdir(os.path.join(vist_dir, folder)) and any(
+        os.path.isdir(os.path.join(vist_dir, other)) for other in ("sis", "dii")
+    ):
+        return []
+    paths = {s: os.path.join(vist_dir, folder, f"{s}.{tier}.json") for s in base.SPLITS}
+    found = [(split, path) for split, path in paths.items() if os.path.exists(path)]
+    if not found:
+        raise base.ReaderError(
+            f"{paths['train']}: No such file, nor of another split; docs/data.md shows the layout "
+            "expected"
+        )
+    return found
 
 
 def _annotations(path: str) -> Iterator[tuple[str, dict | base.BadRecord]]:

@@ -21,6 +21,17 @@ def test_csv_and_tsv_with_quotes_and_newlines(tmp_path):
     assert pair.relation == "Uncorrelated"
 
 
+def test_a_bad_or_long_row_of_a_table_costs_no_other(tmp_path):
+    path = tmp_path / "a.csv"
+    long = b"word " * 30_000  # 150,000 bytes; Python's csv stops at 131,072 by itself
+    path.write_bytes(
+        b"photo,caption,class\nx.jpg,caf\xe9,Anchorage\nx.jpg," + long + b",Anchorage\n"
+    )
+    first, second = mapping.pairs(path, mapping.parse_mapping(SIMPLE))
+    assert isinstance(first, base.BadRecord) and "not UTF-8" in first.reason
+    assert len(second.sentences[0].split()) == 30_000
+
+
 def test_jsonl_with_renamed_labels_and_splits(tmp_path, files):
     files.json(
         tmp_path / "m.json",
@@ -86,6 +97,15 @@ def test_unknown_suffix_and_bad_encoding(tmp_path):
     fields = mapping.parse_mapping(SIMPLE)
     with pytest.raises(base.ReaderError, match="use a .csv"):
         list(mapping.pairs(tmp_path / "a.xlsx", fields))
+    # Bytes of another encoding cost their rows; a whole file of them is over the limit then.
     (tmp_path / "a.csv").write_bytes(b"photo,caption,class\nx,\xff,Anchorage\n")
-    with pytest.raises(base.ReaderError, match="byte 22"):
-        list(mapping.pairs(tmp_path / "a.csv", fields))
+    (item,) = mapping.pairs(tmp_path / "a.csv", fields)
+    assert isinstance(item, base.BadRecord) and "a.csv:2" in item.id
+
+
+def test_a_record_that_is_no_example_is_bad(tmp_path):
+    path = str(tmp_path / "a.tfrecord")
+    with tf.io.TFRecordWriter(path) as writer:
+        writer.write(b"\xff\xff no example")
+    (item,) = mapping.pairs(path, mapping.parse_mapping(SIMPLE))
+    assert isinstance(item, base.BadRecord) and "tf.train.Example" in item.reason

@@ -1,4 +1,7 @@
 import json
+import shutil
+
+import pytest
 
 from tfrecords_tools.readers import base, vist
 
@@ -88,6 +91,18 @@ def test_descriptions(raw):
     assert pair.relation == "Anchorage"
     lower = list(vist.anchorage(raw / "vist", raw / "photos", text_field="text"))
     assert lower[0].sentences == (pairs[0].sentences[0].lower(),)
+
+
+def test_a_tier_or_a_split_may_be_missing(raw):
+    (raw / "vist/sis/val.story-in-sequence.json").unlink()
+    splits = {pair.split for pair in vist.complementary(raw / "vist", raw / "photos")}
+    assert splits == {"train", "test"}
+    shutil.rmtree(raw / "vist/dii")
+    assert list(vist.anchorage(raw / "vist", raw / "photos")) == []
+    shutil.rmtree(raw / "vist/sis")
+    for reader in (vist.complementary, vist.anchorage):
+        with pytest.raises(base.ReaderError, match=r"train\..*json: No such file"):
+            list(reader(raw / "vist", raw / "photos"))
 
 
 def test_real_annotations(kit):
