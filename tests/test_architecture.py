@@ -59,7 +59,6 @@ MODULE_LINES, FUNCTION_LINES = 300, 60
 LONG_FOR_A_REASON: dict[str, str] = {
     "imgtext_tf/training.py": "one training loop: its checkpoint, stop, evaluation share state",
     "imgtext_tf/runs.py": "all files of a run directory, written and read side by side",
-    "imgtext_tf/encoders.py": "the table of backbones with their preprocessing",
     "imgtext_tf/data/pipeline.py:relation_dataset": "25 keyword arguments, passed on by name",
     "imgtext_tf/models/relation_classifier.py:relation_classifier": "one model, read top to bottom",
 }
