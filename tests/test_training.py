@@ -443,3 +443,18 @@ def test_time_left_counts_steps_and_evaluations(monkeypatch, caplog):
     # 24 steps in 17 - 5 s; then 66 steps at 2 a second and the evaluations at 50 and 100.
     expected = f"2 steps/s  loss 0.5000  0:00:{66 // 2 + 2 * 5} left"
     assert caplog.records[-1].getMessage() == f"step 34/100  {expected}"
+
+
+def test_sixteen_bits_where_the_device_has_them(monkeypatch):
+    names = []
+    try:
+        for devices in ([], ["GPU:0"]):
+            monkeypatch.setattr(
+                tf.config, "list_physical_devices", lambda kind, found=devices: found
+            )
+            training.set_precision(True)
+            names.append(keras.config.dtype_policy().name)
+    finally:
+        training.set_precision(False)
+    assert names == ["mixed_bfloat16", "mixed_float16"]
+    assert keras.config.dtype_policy().name == "float32"
