@@ -61,6 +61,7 @@ def run(
         readers = relation_data.open_readers(settings)
         vocabulary, vectors = relation_data.open_text(settings, readers["train"], run_dir)
         training.set_seed(settings.seed)
+        training.set_precision(settings.mixed_precision)
         encoder = relation_data.open_encoder(settings)
         with_cache = dataclasses.replace(
             settings, cache_features=settings.cache_features or "auto", tune_backbone=False
