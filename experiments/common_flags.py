@@ -15,14 +15,13 @@ from collections.abc import Callable, Sequence
 from absl import app, flags, logging
 
 from imgtext_tf import runs, training
-from imgtext_tf.data import features, shards
+from imgtext_tf.data import shards
 
 FLAGFILES = pathlib.Path(__file__).parent / "flagfiles"
 # Errors whose message says what is wrong and how to mend it.
 MISTAKES = (
     OSError,
     ValueError,
-    features.FeatureError,
     runs.RunError,
     shards.ShardError,
     training.TrainingError,
@@ -138,7 +137,7 @@ def run_main(main: Callable[[list[str]], object]) -> None:
 
     def guarded(argv: list[str]) -> None:
         # A training takes both signals itself; this is for what comes before and after it.
-        signal.signal(signal.SIGTERM, stop)
+        before = signal.signal(signal.SIGTERM, stop)
         try:
             result = main(argv)
         except MISTAKES as error:
@@ -147,6 +146,8 @@ def run_main(main: Callable[[list[str]], object]) -> None:
         except KeyboardInterrupt:
             print("stopped: run the same command to go on", file=sys.stderr)
             sys.exit(STOPPED)
+        finally:
+            signal.signal(signal.SIGTERM, before)
         if isinstance(result, dict) and result.get("status") == "stopped":
             sys.exit(STOPPED)
 

@@ -20,7 +20,6 @@ from imgtext_tf.data import examples, images, pipeline
 from imgtext_tf.metrics import classification
 
 _PAIRS_SHOWN = 24
-_PIXELS_SHOWN = 320
 _COLUMNS = ("ids", "labels", "predicted", "probabilities")
 
 
@@ -180,7 +179,7 @@ def _examples(data: Data, split: str, arrays: dict[str, np.ndarray]) -> list[fig
         predicted = arrays["predicted"][place]
         tiles.append(
             figures.PairTile(
-                image=_thinned(images.decode_pixels(tf.constant(pair["image"])).numpy()),
+                image=figures.thinned(images.decode_pixels(tf.constant(pair["image"])).numpy()),
                 text=" ".join(pair["sentences"]),
                 truth=data.labels[arrays["labels"][place]],
                 predicted=data.labels[predicted],
@@ -189,12 +188,6 @@ def _examples(data: Data, split: str, arrays: dict[str, np.ndarray]) -> list[fig
             )
         )
     return tiles
-
-
-def _thinned(image: np.ndarray) -> np.ndarray:
-    """No more pixels than a sheet shows: some photos have a hundred million."""
-    step = max(1, -(-max(image.shape[:2]) // _PIXELS_SHOWN))
-    return image[::step, ::step].copy()
 
 
 def _write_predictions(

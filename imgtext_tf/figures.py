@@ -117,6 +117,17 @@ def _percent(part: float, whole: float) -> str:
     return f"{100 * part / whole:.1f} %" if whole else "–"
 
 
+def thinned(image: np.ndarray, pixels: int = 320) -> np.ndarray:
+    """A copy with every n-th pixel, so that no side has more than `pixels`: all a sheet can show.
+
+    Args:
+        image: [H, W, 3] of any dtype; some photos have a hundred million pixels.
+        pixels: most pixels of a side.
+    """
+    step = max(1, -(-max(image.shape[:2]) // pixels))
+    return image[::step, ::step].copy()
+
+
 def pair_sheet(
     tiles: Sequence[PairTile], *, columns: int = 4, title: str = "", text_lines: int = 8
 ) -> Figure:

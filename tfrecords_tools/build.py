@@ -213,8 +213,9 @@ def _finish(
         )
         path = os.path.join(settings.output_dir, f"balanced_{split}_ids.txt")
         files.write_file(path, "".join(f"{record_id}\n" for record_id in ids).encode())
-    report = {**plan.report, **planning.counts(written, plan.image_ids)}
-    report["bad records"] = len(plan.bad) + len(left_out)
+    report = {**plan.report, "bad records": len(plan.bad) + len(left_out)}
+    if left_out:
+        report |= planning.counts(written, plan.image_ids)
     shards.write_manifest(
         settings.output_dir,
         name=NAME,

@@ -21,9 +21,6 @@ from absl import app, flags
 from imgtext_tf import figures, relations
 from imgtext_tf.data import examples, images, shards
 
-# Pictures on the sheet need no more pixels than this.
-_SHEET_PIXELS = 320
-
 
 def describe(directory: str | os.PathLike, manifest: dict) -> str:
     """The counts of a data set, as text."""
@@ -79,10 +76,8 @@ def text_of(kind: str, record: dict) -> str:
 
 def tile(kind: str, record: dict) -> figures.PairTile:
     """A record as a tile of the contact sheet."""
-    image = images.decode_pixels(tf.constant(record["image"])).numpy()
-    step = max(1, -(-max(image.shape[:2]) // _SHEET_PIXELS))
     return figures.PairTile(
-        image=image[::step, ::step],
+        image=figures.thinned(images.decode_pixels(tf.constant(record["image"])).numpy()),
         text=text_of(kind, record),
         truth=record.get("relation", ""),
         title=record["id"],
