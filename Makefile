@@ -25,7 +25,7 @@ $(STAMP): setup.py pyproject.toml requirements.lock
 	@touch $@
 
 test: $(STAMP)
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q -n auto --maxprocesses=4 --dist loadfile
 
 # Every step takes up what an earlier call left: the scenes, the shards, the run.
 demo: $(DEMO)/raw/.drawn

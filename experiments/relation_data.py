@@ -67,6 +67,8 @@ class Data:
             start_step=start_step,
             num_steps=num_steps,
             distort=distort,
+            drop_sentences=settings.drop_sentences,
+            drop_words=settings.drop_words,
             class_balance=settings.class_balance,
             class_weights=self._class_weights() if settings.class_weights else None,
         )

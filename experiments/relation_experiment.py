@@ -15,7 +15,7 @@ from absl import logging
 from experiments import relation_data, relation_report
 from experiments.relation_data import Data
 from experiments.relation_flags import Settings
-from imgtext_tf import runs, training
+from imgtext_tf import relations, runs, training
 from imgtext_tf.data import fasttext, text
 from imgtext_tf.models import relation_classifier
 
@@ -176,6 +176,7 @@ def build_model(
         text_dropout=settings.text_dropout,
         word_dropout=settings.word_dropout,
         region_dropout=settings.region_dropout,
+        class_parts=relations.metric_parts() if settings.metric_logits else None,
         seed=settings.seed,
         compact=compact and not settings.jit_compile,
     )

@@ -41,6 +41,8 @@ class Settings:
     max_sentences: int = 30
     max_words: int = 50
     fixed_padding: bool = False
+    drop_sentences: float = 0.0
+    drop_words: float = 0.0
     # Model.
     inputs: str = "both"
     image_attention: str = "context"
@@ -52,6 +54,7 @@ class Settings:
     text_dropout: float = 0.4
     word_dropout: float = 0.0
     region_dropout: float = 0.0
+    metric_logits: bool = False
     # Training.
     batch_size: int = 12
     max_steps: int = 100_000
@@ -125,6 +128,12 @@ flags.DEFINE_bool("train_vectors", Settings.train_vectors, "Train the word vecto
 flags.DEFINE_integer("max_sentences", Settings.max_sentences, "Sentences a text (Section 5).")
 flags.DEFINE_integer("max_words", Settings.max_words, "Words a sentence (Section 5).")
 flags.DEFINE_bool("fixed_padding", Settings.fixed_padding, "Pad every batch to both limits.")
+flags.DEFINE_float(
+    "drop_sentences", Settings.drop_sentences, "Share of sentences that a training text loses."
+)
+flags.DEFINE_float(
+    "drop_words", Settings.drop_words, "Share of words that a training sentence loses."
+)
 # Model.
 flags.DEFINE_enum("inputs", Settings.inputs, ["both", "text", "image"], "What the model sees.")
 flags.DEFINE_enum(
@@ -159,6 +168,11 @@ flags.DEFINE_float(
     "region_dropout",
     Settings.region_dropout,
     "Dropout rate of the feature map's channels, for the attention to regions only.",
+)
+flags.DEFINE_bool(
+    "metric_logits",
+    Settings.metric_logits,
+    "Score a class by the sum of its three metrics' scores (Fig. 4), not by one of its own.",
 )
 # Training.
 flags.DEFINE_float("learning_rate", Settings.learning_rate, "Adam's learning rate at the start.")
@@ -200,4 +214,6 @@ def settings_from_flags(target: str) -> Settings:
     values["input_range"] = common_flags.numbers("input_range", values["input_range"], float)
     if len(values["input_range"]) not in (0, 2):
         raise app.UsageError("--input_range: give two numbers, such as -1,1")
+    if values["metric_logits"] and target != "relation":
+        raise app.UsageError("--metric_logits is for the eight classes: leave it out")
     return Settings(target=target, **values)

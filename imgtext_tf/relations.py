@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import itertools
 
+import numpy as np
+
 UNDEFINED = "Undefined"
 
 # (cmi, sc, stat) of each class, in the order of the paper's Table 1.
@@ -41,6 +43,23 @@ METRIC_VALUES: dict[str, tuple] = {"cmi": (0, 1), "sc": (-1, 0, 1), "stat": ("T"
 LEAVES: dict[tuple[int, int, str], str] = {
     leaf: UNDEFINED for leaf in itertools.product(*METRIC_VALUES.values())
 } | {metrics: relation for relation, metrics in METRICS_OF_RELATION.items()}
+
+
+def metric_parts() -> np.ndarray:
+    """Which metric values make up which class: [8 values, 8 classes] float32 of 0 and 1.
+
+    The rows are the values of CMI, SC and STAT in the order of `METRIC_VALUES`.
+
+    Reference: Otto2020, Fig. 4.
+    """
+    return np.array(
+        [
+            [METRICS_OF_RELATION[relation][place] == value for relation in RELATIONS]
+            for place, values in enumerate(METRIC_VALUES.values())
+            for value in values
+        ],
+        np.float32,
+    )
 
 
 def relation_of(cmi: int, sc: int, stat: str) -> str:

@@ -15,7 +15,7 @@ import numpy as np
 import tensorflow as tf
 
 from imgtext_tf import relations
-from imgtext_tf.data import examples, fasttext, images
+from imgtext_tf.data import dropping, examples, fasttext, images
 from imgtext_tf.data.features import FeatureCache
 from imgtext_tf.data.plans import (
     Index,
@@ -60,6 +60,8 @@ def relation_dataset(
     max_words: int = 50,
     fixed_padding: bool = False,
     by_length: bool = True,
+    drop_sentences: float = 0.0,
+    drop_words: float = 0.0,
     class_balance: float = 0.0,
     class_weights: np.ndarray | None = None,
     ngrams: Mapping[str, int] | None = None,
@@ -87,6 +89,8 @@ def relation_dataset(
         max_words: further words of a sentence are cut off.
         fixed_padding: pad to these limits, not to the longest of the batch.
         by_length: see `batch_rows`.
+        drop_sentences: share of the sentences that a training text loses.
+        drop_words: share of the words that a training sentence loses.
         class_balance: see `batch_rows`; the classes are the target's.
         class_weights: [classes] float, adds a sample weight to each pair.
         ngrams: `min_n`, `max_n`, `buckets` of word vectors with n-grams, gives `ngram_ids`.
@@ -126,6 +130,16 @@ def relation_dataset(
         fields = ["sentences", "image"] if decode_images else ["sentences"]
         record = examples.decode("relation", serialized, fields=fields)
         words = tokenize(record["sentences"][:, :max_sentences])[:, :, :max_words]
+        if training and (drop_sentences or drop_words):
+            words = dropping.drop_text(
+                words,
+                tf.random.fold_in(tf.constant([seed, 1], tf.int64), step),
+                sentence_rate=drop_sentences,
+                word_rate=drop_words,
+                limits=(max_sentences, max_words),
+                batch_size=batch_size,
+                first=_first_row(batch_size, worker),
+            )
         word_ids = vocabulary.ids(words)
         inputs = {"word_ids": pad_text(word_ids, fixed=fixed_padding, **limits)}
         if ngrams is not None:
@@ -190,6 +204,12 @@ def _plan(
         return batch_rows(index, rows=rows, epoch=epoch, **settings)
 
     return lambda step: epoch_rows(step // steps)[step % steps]
+
+
+def _first_row(batch_size: int, worker: tuple[int, int]) -> int:
+    """The place in the global batch of a worker's first row."""
+    number, count = worker
+    return sum(len(part) for part in np.array_split(np.arange(batch_size), count)[:number])
 
 
 def _batch_reader(

@@ -33,6 +33,7 @@ def relation_classifier(
     text_dropout: float = 0.4,
     word_dropout: float = 0.0,
     region_dropout: float = 0.0,
+    class_parts: np.ndarray | None = None,
     seed: int | None = None,
     compact: bool = True,
 ) -> keras.Model:
@@ -68,16 +69,21 @@ def relation_classifier(
         text_dropout: rate on t.
         word_dropout: rate on what the word-level GRU reads (Deviation 2).
         region_dropout: rate on the channels of F where it becomes A (Deviation 2).
+        class_parts: [parts, num_classes] float, such as `relations.metric_parts()`: the model
+            scores the parts, and a class by the sum of its own, so that a swapped word means the
+            same beside a caption, a story and a definition (Deviation 3). None scores each class.
         seed: of the dropout layers; None draws it from Keras' global seed.
         compact: see `layers.SentenceEncoder`; False for jit_compile=True.
 
     Raises:
         ValueError: if `inputs`, `fusion` or `image_attention` is unknown, or what `inputs` needs is
-            missing, or the vectors have another shape.
+            missing, or the vectors or class parts have another shape.
 
     Reference: Otto2020, Section 4.2.
     """
     _check(inputs, fusion, feature_shape, vocabulary_size)
+    if class_parts is not None and class_parts.shape[1:] != (num_classes,):
+        raise ValueError(f"class_parts have shape {class_parts.shape}: give [parts, {num_classes}]")
     tensors, embeddings, regions = {}, [], None
     if inputs != "text":
         tensors["image_features"] = features = keras.Input(
@@ -123,8 +129,7 @@ def relation_classifier(
     hidden = embeddings[0] if len(embeddings) == 1 else keras.layers.Concatenate()(embeddings)
     for number, units in enumerate(fc_units, 1):
         hidden = keras.layers.Dense(units, activation="relu", name=f"fc{number}")(hidden)
-    # float32 also under mixed precision: the loss's softmax needs it.
-    logits = keras.layers.Dense(num_classes, dtype="float32", name="logits")(hidden)
+    logits = _logits(hidden, num_classes, class_parts)
     return keras.Model(tensors, {"logits": logits}, name="relation_classifier")
 
 
@@ -171,6 +176,20 @@ def _check(inputs, fusion, feature_shape, vocabulary_size):
         raise ValueError(f"inputs={inputs!r} needs feature_shape=(h, w, C)")
     if inputs != "image" and vocabulary_size is None:
         raise ValueError(f"inputs={inputs!r} needs vocabulary_size")
+
+
+def _logits(hidden, num_classes, class_parts):
+    """Scores of the classes, in float32 also under mixed precision: the loss needs it."""
+    if class_parts is None:
+        return keras.layers.Dense(num_classes, dtype="float32", name="logits")(hidden)
+    # Deviation 3: the paper scores each class by itself.
+    parts = keras.layers.Dense(len(class_parts), dtype="float32", name="parts")(hidden)
+    of_class = keras.layers.Dense(
+        num_classes, use_bias=False, trainable=False, dtype="float32", name="logits"
+    )
+    logits = of_class(parts)
+    of_class.set_weights([class_parts])
+    return logits
 
 
 def _word_embedding(vocabulary_size, word_dim, vectors, ngram_vectors, train):

@@ -257,13 +257,36 @@ def test_another_seed_gives_another_order(make):
     assert first.tolist() != other.tolist()
 
 
+def test_dropped_text_is_a_part_of_the_text(make):
+    settings = {"num_steps": 2, "with_id": True, "fixed_padding": True}
+    whole = lists(make(**settings))
+    rates = {"drop_sentences": 0.5, "drop_words": 0.5}
+    dropped = lists(make(**settings, **rates))
+    assert_same(lists(make(**settings, **rates)), dropped)
+    for (full, _), (part, _) in zip(whole, dropped, strict=True):
+        assert full["id"].tolist() == part["id"].tolist()
+        counts = [(ids["word_ids"] != 0).sum((1, 2)) for ids in (full, part)]
+        assert (counts[1] >= 1).all() and counts[1].sum() < 0.6 * counts[0].sum()
+        for row, kept in zip(full["word_ids"], part["word_ids"], strict=True):
+            assert set(kept.ravel()) <= set(row.ravel()) | {0}
+    evaluated = {"training": False, "fixed_padding": True}
+    assert_same(lists(make(**evaluated)), lists(make(**evaluated, **rates)))
+
+
 def test_training_never_ends_and_says_so(make):
     assert make().cardinality() == tf.data.INFINITE_CARDINALITY
     assert make(num_steps=5).cardinality() == 5
     assert len(lists(make(num_steps=25))) == 25
 
 
-@pytest.mark.parametrize("settings", [{"image_size": 10, "distort": {}}, {"training": False}])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"image_size": 10, "distort": {}},
+        {"drop_sentences": 0.5, "drop_words": 0.3},
+        {"training": False},
+    ],
+)
 def test_the_workers_slices_make_the_global_batch(make, settings):
     settings = settings | {"num_steps": 4, "with_id": True, "fixed_padding": True}
     whole = lists(make(**settings))

@@ -265,9 +265,25 @@ def test_saved_models_need_only_this_module(tmp_path):
     )
 
 
+def test_a_class_scores_the_sum_of_its_parts(tmp_path):
+    # Two parts for the first class, one for the second, none for the third.
+    class_parts = np.array([[1, 0, 0], [1, 1, 0]], "float32")
+    model = classifier(class_parts=class_parts)
+    parts = keras.Model(model.input, model.get_layer("parts").output)(BATCH).numpy()
+    expected = np.stack([parts[:, 0] + parts[:, 1], parts[:, 1], 0 * parts[:, 0]], axis=1)
+    np.testing.assert_allclose(logits(model), expected, rtol=1e-5, atol=1e-6)
+    before = model.get_layer("logits").kernel.numpy()
+    compiled(model).fit(BATCH, {"logits": np.arange(len(WORD_IDS)) % 3}, verbose=0)
+    np.testing.assert_array_equal(model.get_layer("logits").kernel, before)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras", compile=False)
+    np.testing.assert_array_equal(logits(loaded), logits(model))
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
+        ({"class_parts": np.ones((2, 4))}, r"class_parts have shape \(2, 4\): give \[parts, 3\]"),
         ({"inputs": "sound"}, "unknown inputs 'sound'"),
         ({"fusion": "sum"}, "unknown fusion 'sum'"),
         ({"image_attention": "late"}, "unknown image_attention 'late'"),
