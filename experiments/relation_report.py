@@ -140,8 +140,18 @@ def part_metrics(data: Data, truth: np.ndarray, predicted: np.ndarray) -> dict[s
         predicted,
         seed=data.settings.seed,
     )
+    labels = data.labels
+    matrix = classification.confusion_matrix(truth, predicted, num_classes=len(labels))
+    groups = {}
+    if data.settings.target == "relation":
+        groups = classification.group_metrics(matrix, relations.SOURCE_GROUPS)
     return {
-        **classification.classification_metrics(truth, predicted, data.labels),
+        **classification.classification_metrics(truth, predicted, labels),
+        **groups,
+        **{
+            f"confusion/{labels[row]}/{labels[column]}": float(matrix[row, column])
+            for row, column in np.ndindex(matrix.shape)
+        },
         "accuracy_low": low,
         "accuracy_high": high,
         "majority": classification.majority_baseline(truth, data.truth("train")),

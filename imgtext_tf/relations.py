@@ -36,6 +36,12 @@ NEGATIVE_OF: dict[str, str] = {
     "Anchorage": "Bad Anchorage",
 }
 
+# Which classes come from the same texts (Section 4.1): the number of the positive class.
+SOURCE_GROUPS: tuple[int, ...] = tuple(
+    RELATIONS.index({new: old for old, new in NEGATIVE_OF.items()}.get(relation, relation))
+    for relation in RELATIONS
+)
+
 # The values of each metric; a label's index is its place here.
 METRIC_VALUES: dict[str, tuple] = {"cmi": (0, 1), "sc": (-1, 0, 1), "stat": ("T", "0", "I")}
 

@@ -25,3 +25,9 @@ def test_ten_leaves_are_undefined():
     assert sorted(set(found) - {relations.UNDEFINED}) == sorted(relations.RELATIONS)
     with pytest.raises(ValueError, match="2"):
         relations.relation_of(2, 0, "0")
+
+
+def test_a_negative_class_shares_its_positives_texts():
+    names = [relations.RELATIONS[group] for group in relations.SOURCE_GROUPS]
+    assert names[:5] == list(relations.RELATIONS[:5])
+    assert names[5:] == ["Complementary", "Illustration", "Anchorage"]

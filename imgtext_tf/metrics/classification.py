@@ -91,6 +91,30 @@ def balanced_accuracy(matrix: np.ndarray) -> float:
     return macro(scores["recall"], scores["support"])
 
 
+def group_metrics(matrix: np.ndarray, groups: Sequence[int]) -> dict[str, float]:
+    """How much of an accuracy is telling groups of classes apart, such as the texts' sources.
+
+    Args:
+        matrix: [C, C] or [C, C + 1] confusion matrix; undefined predictions are in no group.
+        groups: the group of each class, C numbers.
+
+    Returns:
+        `group_accuracy`: share of predictions in the truth's group; `accuracy_within_group`: share
+        of these that are right; `group_oracle`: the accuracy of a model that knows the group and
+        then always says its most frequent class.
+    """
+    groups = np.asarray(groups)
+    same = groups[:, None] == groups[None]
+    in_group = float(matrix[:, : len(matrix)][same].sum())
+    support = matrix.sum(axis=1)
+    oracle = sum(support[groups == group].max() for group in np.unique(groups))
+    return {
+        "group_accuracy": float(_ratio(in_group, matrix.sum())),
+        "accuracy_within_group": float(_ratio(np.trace(matrix), in_group)),
+        "group_oracle": float(_ratio(oracle, matrix.sum())),
+    }
+
+
 def majority_baseline(truth: np.ndarray, train_labels: np.ndarray | None = None) -> float:
     """The accuracy of always predicting one class: the most frequent, the lowest label on ties.
 

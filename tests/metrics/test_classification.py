@@ -159,3 +159,13 @@ def test_bootstrap_draws_the_same_rows_from_all_arrays():
 def test_bootstrap_needs_rows_of_one_length(arrays):
     with pytest.raises(ValueError, match="length"):
         classification.bootstrap_interval(lambda *_: 0.0, *arrays, seed=0)
+
+
+def test_telling_groups_apart_is_a_part_of_the_accuracy():
+    # Classes 0 and 1 share a source, 2 stands alone; the last column is Undefined.
+    matrix = np.array([[5, 3, 1, 1], [2, 1, 0, 0], [1, 0, 6, 0]])
+    metrics = classification.group_metrics(matrix, [0, 0, 2])
+    # In the group: 5 + 3 + 2 + 1 + 6 of 20, right 5 + 1 + 6; the oracle says 0 and 2: 10 + 7.
+    assert metrics["group_accuracy"] == 17 / 20
+    assert metrics["accuracy_within_group"] == 12 / 17
+    assert metrics["group_oracle"] == 17 / 20

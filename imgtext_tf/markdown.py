@@ -1,0 +1,164 @@
+"""Tables of a report in Markdown: printed numbers, our means and spreads, matrices, questions."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+
+from imgtext_tf.report import Cell, Run, mean_and_spread, paired_difference
+
+_CONFUSION = "/confusion/"
+
+
+def numbers_and_matrices(
+    cells: Sequence[Cell], runs: Sequence[Run], *, reason: str = "no run"
+) -> str:
+    """A table: one line a number, with one column a data set; or matrices for confusions.
+
+    Args:
+        cells: the paper's numbers.
+        runs: ours; those of other rows are left out.
+        reason: why a cell without a run has none.
+    """
+    matrices = [cell for cell in cells if _CONFUSION in cell.metric]
+    numbers = [cell for cell in cells if _CONFUSION not in cell.metric]
+    parts = [_numbers(numbers, runs, reason)] if numbers else []
+    for row in dict.fromkeys(cell.row for cell in matrices):
+        parts.append(_matrices([cell for cell in matrices if cell.row == row], runs))
+    return "\n\n".join(parts)
+
+
+def _numbers(cells: Sequence[Cell], runs: Sequence[Run], reason: str) -> str:
+    rows = {cell.row for cell in cells}
+    names = list(dict.fromkeys(run.data for run in runs if run.row in rows))
+    corrected = any(cell.corrected is not None for cell in cells)
+    head = ["row", "metric", "paper", *(["corrected"] if corrected else [])]
+    head += [column for name in names for column in (name, "difference")] or ["ours"]
+    lines = [head, ["---"] * len(head)]
+    for cell in cells:
+        line = [cell.row, cell.metric, _text(cell.value, cell.decimals)]
+        line += [_text(cell.corrected, cell.decimals)] if corrected else []
+        target = cell.value if cell.corrected is None else cell.corrected
+        for name in names:
+            values = _values(cell, runs, name)
+            line.append(_spread_text(values, cell.decimals) if values else f"not run: {reason}")
+            mean = mean_and_spread(values)[0] if values else None
+            both = mean is not None and target is not None
+            line.append(f"{mean - target:+.{cell.decimals}f}" if both else "")
+        lines.append(line if names else [*line, f"not run: {reason}"])
+    notes = [f"- {cell.row}, {cell.metric}: {cell.note}" for cell in cells if cell.note]
+    return _joined(lines) + ("\n\n" + "\n".join(notes) if notes else "")
+
+
+def _values(cell: Cell, runs: Sequence[Run], data: str) -> list[float]:
+    scale = 100 if cell.unit == "%" else 1
+    return [
+        scale * run.metrics[cell.metric]
+        for run in runs
+        if run.row == cell.row and run.data == data and cell.metric in run.metrics
+    ]
+
+
+def _text(value: float | None, decimals: int) -> str:
+    return "" if value is None else f"{value:,.{decimals}f}"
+
+
+def _spread_text(values: Sequence[float], decimals: int) -> str:
+    mean, spread = mean_and_spread(values)
+    text = _text(mean, decimals)
+    return text if spread is None else f"{text} ± {_text(spread, decimals)} ({len(values)} seeds)"
+
+
+def _matrices(cells: Sequence[Cell], runs: Sequence[Run]) -> str:
+    """The paper's confusion matrix and, for each data set, the mean of ours."""
+    prefix = cells[0].metric.split(_CONFUSION)[0]
+    counts = {tuple(c.metric.split(_CONFUSION)[1].split("/")): c.value for c in cells}
+    truths = list(dict.fromkeys(truth for truth, _ in counts))
+    columns = list(dict.fromkeys(predicted for _, predicted in counts))
+    parts = [_matrix(f"{cells[0].row}, the paper's", counts, truths, columns)]
+    ours = [run for run in runs if run.row == cells[0].row]
+    for name in dict.fromkeys(run.data for run in ours):
+        chosen = [run.metrics for run in ours if run.data == name]
+        mean = {
+            (truth, column): float(
+                np.mean([m.get(f"{prefix}{_CONFUSION}{truth}/{column}", 0) for m in chosen])
+            )
+            for truth in truths
+            for column in columns
+        }
+        seeds = "" if len(chosen) == 1 else f", mean of {len(chosen)} seeds"
+        parts.append(_matrix(f"{cells[0].row}, ours on {name}{seeds}", mean, truths, columns))
+    return "\n\n".join(parts)
+
+
+def _matrix(
+    title: str, counts: Mapping[tuple[str, str], float], truths: list[str], columns: list[str]
+) -> str:
+    def count(truth: str, column: str) -> float:
+        return counts.get((truth, column)) or 0
+
+    def share(part: float, whole: float) -> str:
+        return f"{100 * part / whole:.1f}" if whole else "–"
+
+    lines = [[title, *columns, "sum", "recall, %"], ["---"] * (len(columns) + 3)]
+    for truth in truths:
+        row = [count(truth, column) for column in columns]
+        numbers = [f"{value:g}" if value % 1 == 0 else f"{value:.1f}" for value in row]
+        lines.append([truth, *numbers, f"{sum(row):g}", share(count(truth, truth), sum(row))])
+    sums = {column: sum(count(truth, column) for truth in truths) for column in columns}
+    precision = [share(count(c, c), sums[c]) if c in truths else "–" for c in columns]
+    hits, total = sum(count(t, t) for t in truths), sum(sums.values())
+    lines.append(["precision, %", *precision, f"{total:g}", f"accuracy {share(hits, total)}"])
+    return _joined(lines)
+
+
+def questions(claims: Iterable[Mapping[str, str]], runs: Sequence[Run]) -> str:
+    """Answers questions of the kind "does A beat B?" by runs of the same seeds and data.
+
+    Args:
+        claims: each with `question`, `first` and `second` (rows), `metric`.
+        runs: ours.
+    """
+    lines = [["question", "data", "difference", "95 % interval", "seeds", "answer"], ["---"] * 6]
+    for claim in claims:
+        names = dict.fromkeys(run.data for run in runs if run.row == claim["first"])
+        for name in names or ["–"]:
+            sides = [
+                {
+                    run.seed: run.metrics[claim["metric"]]
+                    for run in runs
+                    if (run.row, run.data) == (claim[side], name) and claim["metric"] in run.metrics
+                }
+                for side in ("first", "second")
+            ]
+            lines.append([claim["question"], name, *_answer(paired_difference(*sides))])
+    return _joined(lines)
+
+
+def _answer(outcome: Mapping[str, float]) -> list[str]:
+    """Difference, interval, seeds and the answer they allow."""
+    pairs = str(outcome["pairs"])
+    if not outcome["pairs"]:
+        return ["", "", pairs, "not run"]
+    low, high = outcome.get("low", -math.inf), outcome.get("high", math.inf)
+    answer = "yes" if low > 0 else "no, the other way round" if high < 0 else "not settled"
+    interval = f"{low:+.4f} to {high:+.4f}" if outcome["pairs"] > 1 else ""
+    return [f"{outcome['mean']:+.4f}", interval, pairs, answer]
+
+
+def run_list(runs: Sequence[Run]) -> str:
+    """Every run in a line: setting, data, seed, steps, time, device, command."""
+    lines = [["row", "data", "seed", "steps", "minutes", "device", "command"], ["---"] * 7]
+    for run in runs:
+        minutes = f"{run.seconds / 60:.1f}"
+        lines.append(
+            [run.row, run.data, str(run.seed), f"{run.steps:,}", minutes, run.device]
+            + [f"`{run.command}`"]
+        )
+    return _joined(lines)
+
+
+def _joined(lines: Iterable[Sequence[str]]) -> str:
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)

@@ -1,0 +1,184 @@
+"""The papers' printed numbers and the results of our runs; `markdown` prints both.
+
+A table is a CSV file: `row,flagfile,metric,value,unit,note,corrected`. `row` names a setting,
+`metric` one of the metrics of its runs' `result.json`, `value` is what the paper prints (empty
+where it prints nothing), `corrected` what the paper's own data say where that is something else.
+A run belongs to a row by the folder it lies in: `<results>/<key>/<row>/<file>.json`.
+"""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import json
+import os
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+_RESAMPLES = 10_000
+
+
+class ReportError(ValueError):
+    """A table or a result cannot be read."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Cell:
+    """One number of a table, as the paper prints it.
+
+    Attributes:
+        row: the setting.
+        metric: name in a run's metrics.
+        value: the printed number; None where nothing is printed.
+        unit: such as "%", which our shares in [0, 1] are brought to.
+        note: where the number comes from, or what is wrong with it.
+        corrected: the number that the paper's own data give; None where it is the printed one.
+        flagfile: the setting's flags.
+        decimals: places behind the point that the paper prints.
+    """
+
+    row: str
+    metric: str
+    value: float | None
+    unit: str = ""
+    note: str = ""
+    corrected: float | None = None
+    flagfile: str = ""
+    decimals: int = 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """One run's outcome.
+
+    Attributes:
+        row: the setting.
+        data: name of the data set.
+        seed: of the run.
+        metrics: name -> value.
+        command: that made it.
+        steps: of training.
+        seconds: of training.
+        device: it ran on.
+    """
+
+    row: str
+    data: str
+    seed: int
+    metrics: Mapping[str, float]
+    command: str = ""
+    steps: int = 0
+    seconds: float = 0.0
+    device: str = ""
+
+
+def read_table(path: str | os.PathLike) -> list[Cell]:
+    """Reads a table of printed numbers.
+
+    Raises:
+        ReportError: naming the file and the line that does not fit.
+    """
+    cells = []
+    with open(path, encoding="utf-8", newline="") as file:
+        for line, row in enumerate(csv.DictReader(file), start=2):
+            try:
+                cells.append(
+                    Cell(
+                        row["row"],
+                        row["metric"],
+                        _number(row["value"]),
+                        row["unit"],
+                        row.get("note") or "",
+                        _number(row.get("corrected")),
+                        row.get("flagfile") or "",
+                        _decimals(row["value"] or row.get("corrected") or "", row["unit"]),
+                    )
+                )
+            except (KeyError, TypeError, ValueError) as error:
+                raise ReportError(
+                    f"{path}, line {line}: {error!r}; write row,flagfile,metric,value,unit,note"
+                ) from error
+    return cells
+
+
+def _decimals(text: str, unit: str) -> int:
+    if text:
+        return len(text.partition(".")[2])
+    return {"%": 1, "pairs": 0}.get(unit, 3)
+
+
+def _number(text: str | None) -> float | None:
+    return float(text) if text else None
+
+
+def read_runs(folder: str | os.PathLike) -> list[Run]:
+    """Reads all results of one paper, `<folder>/<row>/<file>.json`, in the order of their names.
+
+    Raises:
+        ReportError: naming a file that is no result.
+    """
+    found = []
+    for path in sorted(Path(folder).glob("*/*.json")):
+        try:
+            result = json.loads(path.read_text(encoding="utf-8"))
+            found.append(
+                Run(
+                    path.parent.name,
+                    result["dataset"]["name"],
+                    result["seed"],
+                    result["metrics"],
+                    result.get("command", ""),
+                    result.get("steps", 0),
+                    result.get("seconds", 0.0),
+                    _device(result.get("environment", {})),
+                )
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise ReportError(f"{path} is no result of a run: {error!r}") from error
+    return found
+
+
+def _device(environment: Mapping[str, Any]) -> str:
+    if environment.get("device", "CPU") != "CPU":
+        return environment["device"]
+    return f"{environment.get('cpu_cores', '?')} cores, {environment.get('cpu', 'CPU')}"
+
+
+def portable(value: Any) -> Any:
+    """A copy of a result without the folders of the machine: `/a/b/c` becomes `c`."""
+    if isinstance(value, str):
+        return re.sub(r"(?<![\w.])(?:/[\w.+@-]+)+/([\w.+@-]+)", r"\1", value)
+    if isinstance(value, Mapping):
+        return {name: portable(item) for name, item in value.items()}
+    return [portable(item) for item in value] if isinstance(value, list) else value
+
+
+def mean_and_spread(values: Sequence[float]) -> tuple[float, float | None]:
+    """The mean, and the standard deviation of single values (n - 1); None for a single one."""
+    values = np.asarray(values, float)
+    return float(values.mean()), float(values.std(ddof=1)) if len(values) > 1 else None
+
+
+def paired_difference(
+    first: Mapping[Any, float], second: Mapping[Any, float], *, seed: int = 0
+) -> dict[str, float]:
+    """How much more the first has than the second, over the keys that both have (seeds).
+
+    Returns:
+        `pairs`, and where there are any `mean`; from two pairs on `low` and `high`, the 95 %
+        percentile bootstrap interval of the mean over the pairs.
+    """
+    keys = sorted(first.keys() & second.keys())
+    differences = np.array([first[key] - second[key] for key in keys])
+    outcome = {"pairs": len(keys)}
+    if len(keys):
+        outcome["mean"] = float(differences.mean())
+    if len(keys) > 1:
+        draws = np.random.default_rng(seed).integers(0, len(keys), (_RESAMPLES, len(keys)))
+        low, high = np.quantile(differences[draws].mean(axis=1), [0.025, 0.975])
+        outcome |= {"low": float(low), "high": float(high)}
+    return outcome

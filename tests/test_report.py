@@ -1,0 +1,133 @@
+"""Printed numbers, our results, and their tables."""
+
+import json
+
+import numpy as np
+import pytest
+
+from imgtext_tf import markdown, report
+
+TABLE = """row,flagfile,metric,value,unit,note,corrected
+classic,otto2020/table5_classic.flags,test/accuracy,80.8,%,645 / 798,
+classic,,test/recall/Contrasting,96.5,%,a misprint,96.6
+cascade,,test/accuracy,74.3,%,,
+length,,test/accuracy,,%,,
+"""
+
+
+def write_run(folder, row, seed, metrics, data="photos", **more):
+    path = folder / row / f"{data}-seed{seed}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    result = {"dataset": {"name": data}, "seed": seed, "metrics": metrics, **more}
+    path.write_text(json.dumps(result))
+
+
+@pytest.fixture
+def cells(tmp_path):
+    path = tmp_path / "otto2020_table7.csv"
+    path.write_text(TABLE)
+    return report.read_table(path)
+
+
+@pytest.fixture
+def found(tmp_path):
+    folder = tmp_path / "results"
+    for seed, accuracy in enumerate((0.70, 0.72, 0.77)):
+        metrics = {"test/accuracy": accuracy, "test/recall/Contrasting": 0.5}
+        write_run(folder, "classic", seed, metrics, command="python -m x", steps=9, seconds=90)
+    write_run(folder, "length", 0, {"test/accuracy": 0.25})
+    write_run(folder, "classic", 0, {"test/accuracy": 0.9}, data="scenes")
+    return report.read_runs(folder)
+
+
+def test_mean_and_spread():
+    mean, spread = report.mean_and_spread([70, 72, 77])
+    # (3^2 + 1^2 + 4^2) / 2 = 13
+    assert mean == 73 and spread == pytest.approx(13**0.5)
+    assert report.mean_and_spread([5]) == (5, None)
+
+
+def test_a_table_has_paper_ours_and_difference(cells, found):
+    lines = markdown.numbers_and_matrices(cells, found, reason="too long").split("\n")
+    assert lines[0] == (
+        "| row | metric | paper | corrected | photos | difference | scenes | difference |"
+    )
+    assert lines[2] == (
+        "| classic | test/accuracy | 80.8 |  | 73.0 ± 3.6 (3 seeds) | -7.8 | 90.0 | +9.2 |"
+    )
+    # The difference is from the corrected number.
+    assert "| 96.5 | 96.6 | 50.0 ± 0.0 (3 seeds) | -46.6 |" in lines[3]
+    assert lines[4].count("not run: too long") == 2
+    assert lines[5].startswith("| length | test/accuracy |  |  | 25.0 |  | not run")
+    assert "- classic, test/recall/Contrasting: a misprint" in lines
+
+
+def test_a_table_without_runs_says_so(cells):
+    text = markdown.numbers_and_matrices(cells, [], reason="no GPU")
+    assert text.count("not run: no GPU") == len(cells)
+
+
+def test_confusion_matrices(tmp_path):
+    path = tmp_path / "t.csv"
+    counts = {("a", "a"): 3, ("a", "b"): 1, ("b", "a"): 0, ("b", "b"): 4}
+    lines = [f"m,,test/confusion/{t}/{p},{n},pairs," for (t, p), n in counts.items()]
+    path.write_text("\n".join(["row,flagfile,metric,value,unit,note", *lines]) + "\n")
+    for seed, wrong in enumerate((1, 2)):
+        metrics = {"test/confusion/a/a": 4 - wrong, "test/confusion/a/b": wrong}
+        write_run(tmp_path / "r", "m", seed, metrics | {"test/confusion/b/b": 4})
+    found = report.read_runs(tmp_path / "r")
+    text = markdown.numbers_and_matrices(report.read_table(path), found)
+    paper, ours = text.split("\n\n")
+    assert "| a | 3 | 1 | 4 | 75.0 |" in paper and "| 8 | accuracy 87.5 |" in paper
+    assert "mean of 2 seeds" in ours and "| a | 2.5 | 1.5 | 4 | 62.5 |" in ours
+
+
+def test_paired_differences():
+    first, second = {0: 0.8, 1: 0.7, 2: 0.9, 3: 0.1}, {0: 0.7, 1: 0.5, 2: 0.8, 9: 1.0}
+    outcome = report.paired_difference(first, second)
+    assert outcome["pairs"] == 3
+    assert outcome["mean"] == pytest.approx((0.1 + 0.2 + 0.1) / 3)
+    # The extreme draws of three differences are three times the same one: 1 / 27 each.
+    assert outcome["low"] == pytest.approx(0.1) and outcome["high"] == pytest.approx(0.2)
+    assert report.paired_difference({0: 1.0}, {1: 1.0}) == {"pairs": 0}
+    one = report.paired_difference({0: 1.0}, {0: 0.5})
+    assert one == {"pairs": 1, "mean": 0.5}
+
+
+@pytest.mark.parametrize(
+    ("second", "answer"), [(0.0, "yes"), (1.0, "no, the other way round"), (None, "not settled")]
+)
+def test_questions_are_answered_whichever_way_it_falls(tmp_path, second, answer):
+    rng = np.random.default_rng(0)
+    for seed in range(5):
+        value = 0.5 + 0.01 * rng.normal()
+        write_run(tmp_path, "a", seed, {"m": value})
+        other = 0.5 + 0.02 * (-1) ** seed if second is None else second
+        write_run(tmp_path, "b", seed, {"m": other})
+    claim = {"question": "Does a beat b?", "first": "a", "second": "b", "metric": "m"}
+    text = markdown.questions([claim], report.read_runs(tmp_path))
+    assert text.endswith(f"| 5 | {answer} |")
+    unknown = markdown.questions([claim | {"first": "c"}], report.read_runs(tmp_path))
+    assert unknown.endswith("| 0 | not run |")
+
+
+def test_results_lose_the_machines_folders():
+    result = {
+        "command": "python -m x --data_dir=/data/me/kit --flagfile=a/b.flags --rate=1/2",
+        "settings": {"vectors": "/home/me/en.vec.gz", "steps": [1, "runs/a"]},
+    }
+    assert report.portable(result) == {
+        "command": "python -m x --data_dir=kit --flagfile=a/b.flags --rate=1/2",
+        "settings": {"vectors": "en.vec.gz", "steps": [1, "runs/a"]},
+    }
+
+
+def test_unreadable_files_are_named(tmp_path):
+    path = tmp_path / "t.csv"
+    path.write_text("row,flagfile,metric,value,unit,note\na,,m,many,%,\n")
+    with pytest.raises(report.ReportError, match="t.csv, line 2"):
+        report.read_table(path)
+    (tmp_path / "row").mkdir()
+    (tmp_path / "row" / "x.json").write_text('{"seed": 1}')
+    with pytest.raises(report.ReportError, match="x.json is no result"):
+        report.read_runs(tmp_path)
