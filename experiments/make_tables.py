@@ -129,7 +129,7 @@ def _counts(data_dir: str) -> dict[str, Any]:
                 counts[f"pairs/{metric} {value}"] += count
     return {
         "command": f"python -m tfrecords_tools.build --output_dir={data_dir}",
-        "seed": manifest["build"]["seed"],
+        "seed": manifest["build"].get("seed", 0),
         "metrics": dict(counts),
         "dataset": {"name": manifest["name"], "kind": manifest["kind"]},
     }
