@@ -14,6 +14,7 @@ RUNTIME = [
     "numpy",
     "pillow",
     "scikit-learn",
+    "scipy",
     # tensorflow-hub imports pkg_resources, which setuptools 82 dropped.
     "setuptools<82",
     # TensorFlow no longer brings TensorBoard.

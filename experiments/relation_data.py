@@ -54,6 +54,22 @@ class Data:
         labels = [relations.label_index(target, name.decode("utf-8")) for name in names]
         return np.array(labels, np.int64)[places]
 
+    def rows(self, split: str) -> np.ndarray:
+        """The records of a split in use, [N] int64: without the source left out, or of it only."""
+        source = self.settings.leave_out_source.encode()
+        sources = self.readers[split].index["source"]
+        if not source:
+            return np.arange(len(sources))
+        is_left_out = sources == source
+        if not is_left_out.any():
+            known = ", ".join(name.decode() for name in np.unique(sources))
+            raise ValueError(
+                f"--leave_out_source={source.decode()}: split {split} has no such source; use one "
+                f"of {known}"
+            )
+        evaluated = split == self.settings.eval_split
+        return np.flatnonzero(is_left_out if evaluated else ~is_left_out)
+
     def training_batches(self, start_step: int, num_steps: int) -> tf.data.Dataset:
         """The batches of some training steps, as `training.fit` asks for them."""
         settings = self.settings
@@ -69,13 +85,14 @@ class Data:
             distort=distort,
             drop_sentences=settings.drop_sentences,
             drop_words=settings.drop_words,
+            rows=self.rows("train"),
             class_balance=settings.class_balance,
             class_weights=self._class_weights() if settings.class_weights else None,
         )
 
     def evaluation_batches(self, split: str) -> tf.data.Dataset:
         """Every pair of a split once, with its id."""
-        return self._batches(split, training=False)
+        return self._batches(split, training=False, rows=self.rows(split))
 
     def _batches(self, split: str, **arguments: Any) -> tf.data.Dataset:
         settings = self.settings
@@ -98,7 +115,7 @@ class Data:
 
     def _class_weights(self) -> np.ndarray:
         """[classes] float64: one over the class's frequency, with a mean of 1 over the pairs."""
-        counts = np.bincount(self.truth("train"), minlength=len(self.labels))
+        counts = np.bincount(self.truth("train")[self.rows("train")], minlength=len(self.labels))
         return counts.sum() / (np.maximum(counts, 1) * np.count_nonzero(counts))
 
     def balanced_ids(self, split: str) -> list[str]:

@@ -73,6 +73,7 @@ class Settings:
     mixed_precision: bool = False
     jit_compile: bool = False
     verify: str = "full"
+    leave_out_source: str = ""
     # Evaluation.
     eval_only: bool = False
     eval_split: str = "test"
@@ -192,6 +193,13 @@ flags.DEFINE_float(
 )
 flags.DEFINE_string("monitor", Settings.monitor, "The val metric that chooses the best weights.")
 
+flags.DEFINE_string(
+    "leave_out_source",
+    Settings.leave_out_source,
+    "Train and choose without the pairs of this source, and evaluate on them only: how far a "
+    "metric is known beyond the style of its sources.",
+)
+
 flags.adopt_module_key_flags(common_flags)
 
 
@@ -216,4 +224,9 @@ def settings_from_flags(target: str) -> Settings:
         raise app.UsageError("--input_range: give two numbers, such as -1,1")
     if values["metric_logits"] and target != "relation":
         raise app.UsageError("--metric_logits is for the eight classes: leave it out")
+    if values["leave_out_source"] and target == "relation":
+        raise app.UsageError(
+            "--leave_out_source: a class comes from one source, so that nothing could learn it; "
+            "train a metric"
+        )
     return Settings(target=target, **values)

@@ -143,7 +143,7 @@ def part_metrics(data: Data, truth: np.ndarray, predicted: np.ndarray) -> dict[s
     labels = data.labels
     matrix = classification.confusion_matrix(truth, predicted, num_classes=len(labels))
     groups = {}
-    if data.settings.target == "relation":
+    if labels == relations.RELATIONS:
         groups = classification.group_metrics(matrix, relations.SOURCE_GROUPS)
     return {
         **classification.classification_metrics(truth, predicted, labels),
@@ -154,7 +154,9 @@ def part_metrics(data: Data, truth: np.ndarray, predicted: np.ndarray) -> dict[s
         },
         "accuracy_low": low,
         "accuracy_high": high,
-        "majority": classification.majority_baseline(truth, data.truth("train")),
+        "majority": classification.majority_baseline(
+            truth, data.truth("train")[data.rows("train")]
+        ),
         "pairs": float(len(truth)),
     }
 

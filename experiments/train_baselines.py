@@ -4,9 +4,10 @@ r"""Trains the baselines that every classifier of relations should beat, on the 
         --backbone=efficientnet_lite0.keras --image_size=224
 
 `majority` always says the most frequent class; `length` sees how long a text is and no word of it;
-`image` sees the mean feature map and no text; `tfidf` sees the words and no image. The last three
-are logistic regressions, whose regularisation is chosen on val. A classifier of texts or images
-only is `train_classic --inputs=text` or `--inputs=image`.
+`image` sees the mean feature map and no text; `tfidf` sees the words and no image; `both` sees the
+words and the mean feature map. All but the first are logistic regressions, whose regularisation is
+chosen on val. A classifier of texts or images only is `train_classic --inputs=text` or
+`--inputs=image`.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import scipy.sparse
 from absl import flags, logging
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.feature_extraction.text import TfidfVectorizer
@@ -33,7 +35,7 @@ from imgtext_tf.data import text
 
 FLAGS = flags.FLAGS
 
-BASELINES = ("majority", "length", "image", "tfidf")
+BASELINES = ("majority", "length", "image", "tfidf", "both")
 _STRENGTHS = (0.1, 1.0, 10.0)
 
 flags.DEFINE_enum("target", "relation", ["relation", "cmi", "sc", "stat"], "What to predict.")
@@ -89,7 +91,8 @@ def _evaluate(baseline: str, data: Data, split: str) -> dict[str, float]:
     if baseline == "majority":
         predicted = np.full(len(truth), np.bincount(data.truth("train")).argmax())
     else:
-        inputs = {"length": _lengths, "image": _images, "tfidf": _words}[baseline](data)
+        inputs = {"length": _lengths, "image": _images, "tfidf": _words, "both": _both}[baseline]
+        inputs = inputs(data)
         predicted = _fit(inputs, data, baseline).predict(inputs(split))
     ids = np.char.decode(data.readers[split].index["id"], "utf-8")
     parts = relation_report.parts_of(data, split, ids)
@@ -107,7 +110,7 @@ def _fit(inputs: Inputs, data: Data, baseline: str) -> Any:
     best, best_accuracy = None, -1.0
     for strength in _STRENGTHS:
         # Sparse tf-idf has its own scale, and centring would make it dense.
-        steps = [] if baseline == "tfidf" else [StandardScaler()]
+        steps = [] if baseline in ("tfidf", "both") else [StandardScaler()]
         model = make_pipeline(*steps, LogisticRegression(C=strength, max_iter=300))
         with warnings.catch_warnings():
             # A baseline that stops a little early is a baseline still; val decides.
@@ -163,6 +166,20 @@ def _words(data: Data) -> Inputs:
         sublinear_tf=True,
     ).fit(documents("train"))
     return lambda split: vectorizer.transform(documents(split))
+
+
+def _both(data: Data) -> Inputs:
+    """Tf-idf of the words beside the mean feature map, at the scale of tf-idf."""
+    words, images = _words(data), _images(data)
+    scaler = StandardScaler().fit(images("train"))
+
+    def inputs(split: str) -> scipy.sparse.csr_matrix:
+        # Rows of tf-idf have length 1; a row of standardised features has that of the root of D.
+        features = scaler.transform(images(split))
+        features /= features.shape[1] ** 0.5
+        return scipy.sparse.hstack([words(split), scipy.sparse.csr_matrix(features)]).tocsr()
+
+    return inputs
 
 
 def main(argv: list[str]) -> None:

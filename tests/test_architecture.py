@@ -39,6 +39,7 @@ MAY_IMPORT = {
     "imgtext_tf.distribution": (),
     "imgtext_tf.runs": (),
     "imgtext_tf.figures": (),
+    "imgtext_tf.relation_figures": ("imgtext_tf.relations",),
     # What the scripts of one paper share stands in modules of one topic; scripts stand alone.
     "experiments*": ("imgtext_tf", "experiments.common_flags", "experiments.relation_*"),
     "tfrecords_tools.readers*": (

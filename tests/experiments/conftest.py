@@ -33,7 +33,7 @@ def record(relation: str, split: str, number: int) -> dict:
         "sc": sc,
         "stat": stat,
         "relation": relation,
-        "source": "made up",
+        "source": "made up" if number % 4 else "elsewhere",
         "group": name,
         "swaps": [],
     }

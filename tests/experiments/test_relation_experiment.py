@@ -158,6 +158,20 @@ def test_live_pixels_of_a_metric_and_every_switch_of_the_training(tiny_data, tmp
         relation_experiment.run(dataclasses.replace(settings, max_steps=3))
 
 
+def test_a_source_is_left_out_of_training_and_evaluated_alone(tiny_data):
+    settings = settings_of(tiny_data, "", target="sc", inputs="text", leave_out_source="elsewhere")
+    data = open_data(settings)
+    for split, count in (("train", 72), ("val", 24), ("test", 8)):  # 3 of 4 pairs; 1 of 4
+        sources = set(data.readers[split].index["source"][data.rows(split)])
+        assert sources == ({b"elsewhere"} if split == "test" else {b"made up"})
+        assert len(data.rows(split)) == count
+    evaluated = sum(len(label) for _, label in data.evaluation_batches("test"))
+    assert evaluated == 8
+    wrong = open_data(dataclasses.replace(settings, leave_out_source="ads"))
+    with pytest.raises(ValueError, match="no such source; use one of elsewhere, made up"):
+        wrong.rows("train")
+
+
 def test_class_weights(tiny_data):
     """CMI: 2 of 8 equally frequent classes have 0, so 8 / (2 * 2) = 2 and 8 / (6 * 2) = 2/3."""
     data = open_data(settings_of(tiny_data, "", target="cmi", class_weights=True, inputs="text"))
