@@ -11,6 +11,8 @@ Reference: Otto2020, Sections 3.1 to 3.3 and Fig. 4.
 from __future__ import annotations
 
 import itertools
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -116,3 +118,46 @@ def label_index(target: str, relation: str) -> int:
     labels_of(target)
     metrics = dict(zip(METRIC_VALUES, METRICS_OF_RELATION[relation], strict=True))
     return METRIC_VALUES[target].index(metrics[target])
+
+
+def cascade(
+    predicted: Mapping[str, Sequence[Any]], *, order: Sequence[str] = tuple(METRIC_VALUES)
+) -> list[str]:
+    """Turns the answers of the three metric classifiers into classes, one metric after the other.
+
+    Each metric keeps the classes that have its value; what is left after the third is the class,
+    and `UNDEFINED` where none is left. The paper calls the order arbitrary, and so it is.
+
+    Args:
+        predicted: "cmi", "sc" and "stat" -> [N] values of `METRIC_VALUES`, row by row of one pair.
+        order: the three metrics in the order of their use; the paper's is CMI, SC, STAT.
+
+    Returns:
+        [N] class names or `UNDEFINED`.
+
+    Raises:
+        ValueError: if the order is no order of the three metrics, a metric is missing or has
+            another number of pairs, or a value is none of its metric's.
+
+    Reference: Otto2020, Section 4.2 and Fig. 4.
+    """
+    if sorted(order) != sorted(METRIC_VALUES):
+        raise ValueError(f"order is {tuple(order)}: give {', '.join(METRIC_VALUES)} in some order")
+    if missing := sorted(set(METRIC_VALUES) - set(predicted)):
+        raise ValueError(f"no values of {', '.join(missing)}: the cascade needs all three metrics")
+    sizes = {metric: len(predicted[metric]) for metric in order}
+    if len(set(sizes.values())) != 1:
+        raise ValueError(f"the metrics were predicted of different numbers of pairs: {sizes}")
+    places = {metric: place for place, metric in enumerate(METRIC_VALUES)}
+    classes = []
+    for pair in range(sizes[order[0]]):
+        left = list(METRICS_OF_RELATION.items())
+        for metric in order:
+            value = predicted[metric][pair]
+            if value not in METRIC_VALUES[metric]:
+                raise ValueError(
+                    f"pair {pair} has {metric} = {value!r}: use one of {METRIC_VALUES[metric]}"
+                )
+            left = [item for item in left if item[1][places[metric]] == value]
+        classes.append(left[0][0] if left else UNDEFINED)
+    return classes

@@ -18,16 +18,56 @@ def test_parts_of_the_classes():
     np.testing.assert_array_equal(by_name["Bad Illustration"], [0, 1, 1, 0, 0, 1, 0, 0])
 
 
-def test_ten_leaves_are_undefined():
-    leaves = itertools.product((0, 1), (-1, 0, 1), ("T", "0", "I"))
-    found = [relations.relation_of(*leaf) for leaf in leaves]
-    assert found.count(relations.UNDEFINED) == 10
-    assert sorted(set(found) - {relations.UNDEFINED}) == sorted(relations.RELATIONS)
-    with pytest.raises(ValueError, match="2"):
-        relations.relation_of(2, 0, "0")
-
-
 def test_a_negative_class_shares_its_positives_texts():
     names = [relations.RELATIONS[group] for group in relations.SOURCE_GROUPS]
     assert names[:5] == list(relations.RELATIONS[:5])
     assert names[5:] == ["Complementary", "Illustration", "Anchorage"]
+
+
+ORDERS = list(itertools.permutations(relations.METRIC_VALUES))
+
+
+def columns(leaves) -> dict[str, list]:
+    """Leaves (cmi, sc, stat) as the predicted values of each metric."""
+    values = list(zip(*leaves, strict=True)) or [()] * 3
+    return dict(zip(relations.METRIC_VALUES, map(list, values), strict=True))
+
+
+@pytest.mark.parametrize("order", ORDERS, ids=">".join)
+def test_every_order_gives_the_leaf_of_figure_4(order):
+    leaves = list(relations.LEAVES)
+    expected = [relations.relation_of(*leaf) for leaf in leaves]
+    assert relations.cascade(columns(leaves), order=order) == expected
+
+
+def test_eighteen_leaves_of_which_ten_are_discarded():
+    """Section 3.3, cases A to D."""
+    discarded = {leaf for leaf, name in relations.LEAVES.items() if name == relations.UNDEFINED}
+    cases = {(0, -1, stat) for stat in "T0I"} | {(0, 0, stat) for stat in "TI"}
+    cases |= {(0, 1, stat) for stat in "TI"} | {(1, 0, stat) for stat in "T0I"}
+    assert len(relations.LEAVES) == 18 and discarded == cases
+
+
+def test_no_pairs_give_no_classes():
+    assert relations.cascade({"cmi": [], "sc": [], "stat": []}) == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "order", "message"),
+    [
+        ({}, ("cmi", "sc"), "order is"),
+        ({}, ("cmi", "sc", "sc"), "order is"),
+        ({"cmi": [0]}, None, "different numbers"),
+        ({"stat": ["0", 0]}, None, "pair 1 has stat = 0"),
+        ({"sc": [2, 1]}, None, "pair 0 has sc = 2"),
+    ],
+)
+def test_bad_input(changes, order, message):
+    predicted = {"cmi": [0, 1], "sc": [0, 1], "stat": ["0", "I"]} | changes
+    with pytest.raises(ValueError, match=message):
+        relations.cascade(predicted, **({"order": order} if order else {}))
+
+
+def test_a_missing_metric_is_named():
+    with pytest.raises(ValueError, match="no values of stat"):
+        relations.cascade({"cmi": [0], "sc": [0]})
