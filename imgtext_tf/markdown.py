@@ -118,23 +118,27 @@ def questions(claims: Iterable[Mapping[str, str]], runs: Sequence[Run]) -> str:
     """Answers questions of the kind "does A beat B?" by runs of the same seeds and data.
 
     Args:
-        claims: each with `question`, `first` and `second` (rows), `metric`.
+        claims: each with `question`, `first` and `second` (rows), `metric`, and `second_metric`
+            where the second row calls it otherwise.
         runs: ours.
     """
     lines = [["question", "data", "difference", "95 % interval", "seeds", "answer"], ["---"] * 6]
     for claim in claims:
         names = dict.fromkeys(run.data for run in runs if run.row == claim["first"])
         for name in names or ["–"]:
-            sides = [
-                {
-                    run.seed: run.metrics[claim["metric"]]
-                    for run in runs
-                    if (run.row, run.data) == (claim[side], name) and claim["metric"] in run.metrics
-                }
-                for side in ("first", "second")
-            ]
-            lines.append([claim["question"], name, *_answer(paired_difference(*sides))])
+            first = _by_seed(runs, claim["first"], name, claim["metric"])
+            metric = claim.get("second_metric") or claim["metric"]
+            second = _by_seed(runs, claim["second"], name, metric)
+            lines.append([claim["question"], name, *_answer(paired_difference(first, second))])
     return _joined(lines)
+
+
+def _by_seed(runs: Sequence[Run], row: str, data: str, metric: str) -> dict[int, float]:
+    return {
+        run.seed: run.metrics[metric]
+        for run in runs
+        if (run.row, run.data) == (row, data) and metric in run.metrics
+    }
 
 
 def _answer(outcome: Mapping[str, float]) -> list[str]:

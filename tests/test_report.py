@@ -107,6 +107,8 @@ def test_questions_are_answered_whichever_way_it_falls(tmp_path, second, answer)
     claim = {"question": "Does a beat b?", "first": "a", "second": "b", "metric": "m"}
     text = markdown.questions([claim], report.read_runs(tmp_path))
     assert text.endswith(f"| 5 | {answer} |")
+    other = markdown.questions([claim | {"second_metric": "n"}], report.read_runs(tmp_path))
+    assert other.endswith("| 0 | not run |")
     unknown = markdown.questions([claim | {"first": "c"}], report.read_runs(tmp_path))
     assert unknown.endswith("| 0 | not run |")
 
