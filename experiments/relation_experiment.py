@@ -39,13 +39,13 @@ def run(settings: Settings) -> dict[str, Any]:
     """
     run_dir = runs.RunDirectory(settings.run_dir)
     if settings.eval_only:
-        settings = _as_trained(settings, run_dir)
+        settings = as_trained(settings, run_dir)
     training.set_precision(settings.mixed_precision)
     with run_dir.locked():
         board = training.Board(run_dir.tensorboard)
         outcome: dict[str, Any] = {}
         if settings.eval_only:
-            data = _open_trained(settings, run_dir)
+            data = open_trained(settings, run_dir)
         else:
             data, outcome = _train(settings, run_dir, board)
             if outcome["status"] == "stopped":
@@ -53,17 +53,22 @@ def run(settings: Settings) -> dict[str, Any]:
         return relation_report.report(data, run_dir, board, outcome)
 
 
-def _as_trained(settings: Settings, run_dir: runs.RunDirectory) -> Settings:
+def as_trained(settings: Settings, run_dir: runs.RunDirectory) -> Settings:
+    """The settings of a trained run with the evaluation that `settings` asks for.
+
+    Raises:
+        RunError: if the folder holds no run.
+    """
     saved = runs.read_json(run_dir.settings_file)["settings"]
     saved.pop(_DIGEST, None)
     given = {name: getattr(settings, name) for name in _EVALUATION}
     if settings.cache_features:  # Other data have other feature maps.
         given["cache_features"] = settings.cache_features
-    lists = {name: tuple(saved[name]) for name in ("fc_units", "eval_steps", "input_range")}
+    lists = {name: tuple(value) for name, value in saved.items() if isinstance(value, list)}
     return Settings(**saved | lists | given)
 
 
-def _open_trained(settings: Settings, run_dir: runs.RunDirectory) -> Data:
+def open_trained(settings: Settings, run_dir: runs.RunDirectory) -> Data:
     """The data of a trained run, without its word vectors: the model holds them."""
     readers = relation_data.open_readers(settings)
     encoder = None

@@ -18,6 +18,7 @@ MAY_IMPORT = {
     "imgtext_tf.relations": (),
     "imgtext_tf.report": (),
     "imgtext_tf.markdown": ("imgtext_tf.report",),
+    "imgtext_tf.annotation*": ("imgtext_tf.annotation", "imgtext_tf.relations", "imgtext_tf.data"),
     "imgtext_tf.layers*": ("imgtext_tf.layers",),
     "imgtext_tf.losses*": (),
     "imgtext_tf.data*": ("imgtext_tf.data", "imgtext_tf.relations"),

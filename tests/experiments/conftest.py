@@ -1,14 +1,20 @@
 """A data set small enough to train on in a test: 12 pairs a class in train, 4 in val and test."""
 
+import dataclasses
 import hashlib
+import json
 import pathlib
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from imgtext_tf import relations
+from experiments import relation_data, relation_experiment
+from experiments.relation_flags import Settings
+from imgtext_tf import relations, runs
 from imgtext_tf.data import shards
+from imgtext_tf.models import relation_classifier
 
 PAIRS = {"train": 12, "val": 4, "test": 4}
 # One word tells the class, the others are noise: a model of texts can learn it in a few steps.
@@ -22,20 +28,24 @@ def record(relation: str, split: str, number: int) -> dict:
     cmi, sc, stat = relations.METRICS_OF_RELATION[relation]
     words = [*rng.permutation(NOISE)[:4], "class" + relation.replace(" ", "").lower()]
     name = f"{split}-{relation.replace(' ', '-')}-{number}"
+    sentences = [" ".join(rng.permutation(words)) for _ in range(number % 3 + 1)]
+    # As if the word that tells the class had been another one.
+    start = sentences[0].index("class")
+    swap = json.dumps([0, start, "before", sentences[0][start:].split()[0]])
     return {
         "id": name,
         "image": image,
         "image_id": hashlib.sha256(image).hexdigest()[:16],
         "height": 40,
         "width": 48,
-        "sentences": [" ".join(rng.permutation(words)) for _ in range(number % 3 + 1)],
+        "sentences": sentences,
         "cmi": cmi,
         "sc": sc,
         "stat": stat,
         "relation": relation,
         "source": "made up" if number % 4 else "elsewhere",
         "group": name,
-        "swaps": [],
+        "swaps": [swap] if sc == -1 else [],
     }
 
 
@@ -60,3 +70,50 @@ def tiny_data(tmp_path_factory) -> pathlib.Path:
         notes={},
     )
     return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_runs(tiny_data, tmp_path_factory) -> dict[str, str]:
+    """Target -> the folder of an untrained run: of texts for the classes, else of images."""
+    folder = tmp_path_factory.mktemp("tiny_runs")
+    small = Settings(
+        data_dir=str(tiny_data),
+        run_dir="",
+        backbone="small_cnn",
+        backbone_weights="none",
+        image_size=32,
+        inputs="image",
+        vectors="learnt",
+        gru_units=4,
+        fc_units=(8,),
+        batch_size=32,
+    )
+    folders = {target: str(folder / target) for target in ("cmi", "sc", "stat", "relation")}
+    for target, run_dir in folders.items():
+        inputs = "text" if target == "relation" else "image"
+        write_run(dataclasses.replace(small, run_dir=run_dir, target=target, inputs=inputs))
+    return folders
+
+
+def write_run(settings: Settings) -> None:
+    """What a training leaves that an evaluation needs, without the training."""
+    keras.utils.set_random_seed(1)
+    run_dir = runs.RunDirectory(settings.run_dir)
+    readers = relation_data.open_readers(settings)
+    digest = relation_data.manifest_digest(readers)
+    run_dir.begin(
+        dataclasses.asdict(settings) | {"manifest_sha256": digest},
+        script="experiments.train_metric",
+        module=relation_classifier.__name__,
+    )
+    vocabulary, _ = relation_data.open_text(settings, readers["train"], run_dir)
+    data = relation_data.Data(settings, readers, vocabulary)
+    model = relation_experiment.build_model(data, None, relation_data.open_encoder(settings))
+    run_dir.describe_model(
+        labels=data.labels, vocabulary=vocabulary.words, preprocessing={"ngrams": None}
+    )
+    run_dir.save_model(model, "best")
+    run_dir.write_result(
+        metrics={}, seed=1, dataset=data.description(), steps=4, seconds=2.0, parameters=1,
+        command="",
+    )  # fmt: skip

@@ -8,7 +8,12 @@ import pytest
 from absl import app, flags
 from absl.testing import flagsaver
 
-from experiments import common_flags, relation_flags, train_metric  # noqa: F401
+from experiments import (  # noqa: F401
+    common_flags,
+    evaluate_cascade,
+    relation_flags,
+    train_metric,
+)
 
 FILES = sorted(common_flags.FLAGFILES.rglob("*.flags"))
 # What depends on the user's machine, or is drawn anew for every repetition.

@@ -1,0 +1,299 @@
+r"""Evaluates the "cascade" classifier: three metric classifiers, one after the other, to a class.
+
+    python -m experiments.evaluate_cascade --flagfile=table4_cascade --cmi_run=runs/cmi \
+        --sc_run=runs/sc --stat_run=runs/stat --classic_run=runs/classic \
+        --data_dir=datasets/relations --run_dir=runs/cascade
+
+The three runs come from train_metric. With --classic_run the result also holds that classifier's
+figures on the same pairs, the paired difference, and the cost of both.
+
+Reference: Otto2020, Section 4.2 and Table 4.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from absl import flags, logging
+
+from experiments import common_flags, relation_report, relation_runs
+from experiments.relation_runs import TrainedRun
+from imgtext_tf import evaluation, figures, relations, runs
+from imgtext_tf.metrics import classification
+
+FLAGS = flags.FLAGS
+
+flags.DEFINE_string("cmi_run", None, "Run directory of train_metric --metric=cmi.")
+flags.DEFINE_string("sc_run", None, "Run directory of train_metric --metric=sc.")
+flags.DEFINE_string("stat_run", None, "Run directory of train_metric --metric=stat.")
+flags.DEFINE_list(
+    "order", list(relations.METRIC_VALUES), "The metrics in the order of their use (Section 4.2)."
+)
+flags.DEFINE_integer("cost_pairs", 256, "Pairs whose prediction is timed; 0: none.", lower_bound=0)
+flags.DEFINE_integer("cost_rounds", 5, "How often each model is timed.", lower_bound=1)
+for _name in ("data_dir", "run_dir", "seed", "verify", "eval_split", "cache_features"):
+    flags.declare_key_flag(_name)
+flags.declare_key_flag("classic_run")
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """All settings; the flag of the same name says what each means."""
+
+    data_dir: str
+    run_dir: str
+    cmi_run: str
+    sc_run: str
+    stat_run: str
+    classic_run: str = ""
+    order: tuple[str, ...] = tuple(relations.METRIC_VALUES)
+    cost_pairs: int = 256
+    cost_rounds: int = 5
+    eval_split: str = "test"
+    cache_features: str = ""
+    verify: str = "full"
+    seed: int = 0
+
+
+def run(settings: Settings) -> dict[str, Any]:
+    """Predicts with every classifier and compares.
+
+    Returns:
+        What `result.json` holds. Metrics: `<part>/...` of the cascade, `undefined` among them;
+        `<metric>/<part>/...` of each metric's classifier; `classic/<part>/...`;
+        `classic_minus_cascade/<part>` in accuracy with its 95 % interval over pairs; `cost/...`.
+
+    Raises:
+        RunError: if a run is missing or predicts something else.
+        ShardError: if the data set is damaged.
+    """
+    run_dir = runs.RunDirectory(settings.run_dir)
+    with run_dir.locked():
+        started = time.monotonic()
+        run_dir.begin(
+            settings,
+            script="experiments.evaluate_cascade",
+            module=__name__,
+            # Nothing is trained here: the folder holds whatever was evaluated last.
+            may_change=[field.name for field in dataclasses.fields(settings)],
+        )
+        trained = open_runs(settings)
+        split = settings.eval_split
+        data = relation_runs.open_data_of_classes(trained["cmi"])
+        ids = relation_runs.ids_of(data, split)
+        predicted = {name: _predict(run, split, ids) for name, run in trained.items()}
+        labels, agreeing = cascade_labels(predicted, settings.order)
+        truth = data.truth(split)
+        metrics: dict[str, float] = {"orders_agreeing": float(agreeing)}
+        for part, chosen in relation_report.parts_of(data, split, ids).items():
+            matrix = _matrix(run_dir, part, truth[chosen], labels[chosen])
+            of_part = _scores(truth[chosen], labels[chosen], settings.seed)
+            majority = classification.majority_baseline(truth[chosen], data.truth("train"))
+            of_part |= _cells(matrix) | {"majority": majority}
+            metrics |= {f"{part}/{name}": value for name, value in of_part.items()}
+            for name, one in trained.items():
+                own = one.data.truth(split)[chosen]
+                scores = relation_report.part_metrics(one.data, own, predicted[name][chosen])
+                metrics |= {f"{name}/{part}/{key}": value for key, value in scores.items()}
+            if "classic" in predicted:
+                others = predicted["classic"][chosen]
+                metrics |= _difference(part, truth[chosen], labels[chosen], others, settings.seed)
+            _log(part, metrics)
+        if settings.cost_pairs:
+            metrics |= cost(trained, settings)
+        _write_predictions(run_dir, ids, truth, labels, predicted)
+        return run_dir.write_result(
+            metrics=metrics,
+            seed=settings.seed,
+            dataset=data.description(),
+            steps=sum(trained[name].result.get("steps", 0) for name in settings.order),
+            # Of the evaluation; the training's seconds are among the costs.
+            seconds=time.monotonic() - started,
+            parameters=sum(trained[name].model.count_params() for name in settings.order),
+            command=relation_report.command("experiments.evaluate_cascade"),
+        )
+
+
+def open_runs(settings: Settings) -> dict[str, TrainedRun]:
+    """The runs of the three metrics, and "classic" where one is given."""
+    folders = {name: (getattr(settings, f"{name}_run"), name) for name in relations.METRIC_VALUES}
+    if settings.classic_run:
+        folders["classic"] = (settings.classic_run, "relation")
+    trained = {}
+    for name, (folder, target) in folders.items():
+        trained[name] = relation_runs.open_run(
+            folder,
+            target=target,
+            data_dir=settings.data_dir,
+            split=settings.eval_split,
+            cache_features=settings.cache_features,
+            # The bytes need one look only.
+            verify=settings.verify if not trained else "size",
+        )
+    return trained
+
+
+def cascade_labels(
+    predicted: dict[str, np.ndarray], order: Sequence[str]
+) -> tuple[np.ndarray, int]:
+    """Label numbers of the three metrics -> class labels, -1 for Undefined.
+
+    Returns:
+        [N] int64 labels; and how many of the six orders of the metrics give just these.
+    """
+    values = {
+        metric: [relations.METRIC_VALUES[metric][label] for label in predicted[metric].tolist()]
+        for metric in relations.METRIC_VALUES
+    }
+    classes = relations.cascade(values, order=order)
+    agreeing = sum(
+        relations.cascade(values, order=other) == classes
+        for other in itertools.permutations(relations.METRIC_VALUES)
+    )
+    names = [*relations.RELATIONS, relations.UNDEFINED]
+    labels = np.array([names.index(name) for name in classes], np.int64)
+    return np.where(labels == len(relations.RELATIONS), -1, labels), agreeing
+
+
+def cost(trained: dict[str, TrainedRun], settings: Settings) -> dict[str, float]:
+    """Milliseconds a pair, parameters and seconds of training: each model's and the cascade's."""
+    seconds = relation_runs.seconds_per_pair(
+        trained,
+        settings.eval_split,
+        pairs=settings.cost_pairs,
+        rounds=settings.cost_rounds,
+        seed=settings.seed,
+    )
+    metrics: dict[str, float] = {}
+    for name, one in trained.items():
+        metrics[f"cost/{name}/ms_per_pair"] = float(1000 * np.median(seconds[name]))
+        metrics[f"cost/{name}/parameters"] = float(one.model.count_params())
+        metrics[f"cost/{name}/train_seconds"] = float(one.result.get("seconds", 0.0))
+        metrics[f"cost/{name}/train_steps"] = float(one.result.get("steps", 0))
+    of_cascade = sum(seconds[name] for name in relations.METRIC_VALUES)
+    metrics["cost/cascade/ms_per_pair"] = float(1000 * np.median(of_cascade))
+    for what in ("parameters", "train_seconds", "train_steps"):
+        metrics[f"cost/cascade/{what}"] = sum(
+            metrics[f"cost/{name}/{what}"] for name in relations.METRIC_VALUES
+        )
+    if "classic" in trained:
+        # The ratio of each round, so that a slow moment of the machine meets both.
+        ratios = of_cascade / seconds["classic"]
+        metrics["cost/cascade_to_classic"] = float(np.median(ratios))
+        metrics["cost/cascade_to_classic_low"] = float(ratios.min())
+        metrics["cost/cascade_to_classic_high"] = float(ratios.max())
+        logging.info(
+            "a pair takes the cascade %.2f times as long as the classic classifier",
+            metrics["cost/cascade_to_classic"],
+        )
+    return metrics
+
+
+def _predict(trained: TrainedRun, split: str, ids: np.ndarray) -> np.ndarray:
+    arrays = evaluation.predict(trained.model, trained.data.evaluation_batches(split))
+    return relation_runs.by_id(arrays, ids)["logits"].argmax(axis=1)
+
+
+def _scores(truth: np.ndarray, labels: np.ndarray, seed: int) -> dict[str, float]:
+    """All metrics of the cascade on some pairs; an undefined prediction is a wrong one."""
+    low, high = classification.bootstrap_interval(
+        lambda truth, labels: float(np.mean(truth == labels)), truth, labels, seed=seed
+    )
+    return {
+        "undefined": 0.0,
+        **classification.classification_metrics(truth, labels, relations.RELATIONS),
+        "accuracy_low": low,
+        "accuracy_high": high,
+        "pairs": float(len(truth)),
+    }
+
+
+def _cells(matrix: np.ndarray) -> dict[str, float]:
+    """The confusion matrix as metrics `confusion/<truth>/<predicted>`."""
+    columns = [*relations.RELATIONS, relations.UNDEFINED]
+    return {
+        f"confusion/{relations.RELATIONS[row]}/{columns[column]}": float(matrix[row, column])
+        for row, column in np.ndindex(matrix.shape)
+    }
+
+
+def _difference(
+    part: str, truth: np.ndarray, cascade: np.ndarray, classic: np.ndarray, seed: int
+) -> dict[str, float]:
+    def statistic(truth: np.ndarray, cascade: np.ndarray, classic: np.ndarray) -> float:
+        return float(np.mean(classic == truth) - np.mean(cascade == truth))
+
+    low, high = classification.bootstrap_interval(statistic, truth, cascade, classic, seed=seed)
+    name = f"classic_minus_cascade/{part}"
+    return {
+        f"{name}/accuracy": statistic(truth, cascade, classic),
+        f"{name}/accuracy_low": low,
+        f"{name}/accuracy_high": high,
+    }
+
+
+def _matrix(
+    run_dir: runs.RunDirectory, part: str, truth: np.ndarray, labels: np.ndarray
+) -> np.ndarray:
+    """The confusion matrix of a part, Undefined last; draws it, too."""
+    names = relations.RELATIONS
+    matrix = classification.confusion_matrix(truth, labels, num_classes=len(names), undefined=True)
+    title = f"{part}, cascade: {classification.accuracy(matrix):.1%} of {matrix.sum():,} pairs"
+    figure = figures.confusion_matrix_figure(matrix, names, title=title)
+    figures.save(figure, run_dir.figures / f"{part}_confusion_matrix.png")
+    return matrix
+
+
+def _write_predictions(
+    run_dir: runs.RunDirectory,
+    ids: np.ndarray,
+    truth: np.ndarray,
+    labels: np.ndarray,
+    predicted: dict[str, np.ndarray],
+) -> None:
+    """A table of every pair's id, true class, the cascade's class and the predicted metrics."""
+    names = [*relations.RELATIONS, relations.UNDEFINED]
+    lines = ["\t".join(("id", "truth", "predicted", *relations.METRIC_VALUES)) + "\n"]
+    for place, pair_id in enumerate(ids):
+        values = [
+            str(relations.METRIC_VALUES[metric][predicted[metric][place]])
+            for metric in relations.METRIC_VALUES
+        ]
+        lines.append(
+            "\t".join((pair_id, names[truth[place]], names[labels[place]], *values)) + "\n"
+        )
+    with runs.atomic_path(run_dir.path / "predictions.tsv") as temporary:
+        temporary.write_text("".join(lines), encoding="utf-8")
+
+
+def _log(part: str, metrics: dict[str, float]) -> None:
+    accuracies = {
+        name: metrics[f"{name}/{part}/accuracy"]
+        for name in (*relations.METRIC_VALUES, "classic")
+        if f"{name}/{part}/accuracy" in metrics
+    }
+    logging.info(
+        "%s, %d pairs: cascade %.4f, undefined %.4f; %s",
+        part,
+        metrics[f"{part}/pairs"],
+        metrics[f"{part}/accuracy"],
+        metrics[f"{part}/undefined"],
+        ", ".join(f"{name} {value:.4f}" for name, value in accuracies.items()),
+    )
+
+
+def main(argv: list[str]) -> None:
+    """Fills the settings from the flags and runs them."""
+    common_flags.reject_positional(argv)
+    values = {field.name: getattr(FLAGS, field.name) for field in dataclasses.fields(Settings)}
+    run(Settings(**values | {"order": tuple(FLAGS.order)}))
+
+
+if __name__ == "__main__":
+    flags.mark_flags_as_required(["data_dir", "run_dir", "cmi_run", "sc_run", "stat_run"])
+    common_flags.run_main(main)

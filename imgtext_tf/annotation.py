@@ -1,0 +1,247 @@
+"""What people say of pairs: the table of votes, and the kit with which they are asked.
+
+The kit is blind: a page shows picture and text of each pair under a number, in an order of its own
+for every annotator, and neither class, source nor id. The key that leads from numbers back to ids
+stays with who asks.
+
+Files, all CSV in UTF-8 with a header:
+
+    annotations   pair, annotator, label[, automatic]   one line a vote
+    votes         item, label                           what an annotator gives back
+    key           annotator, item, pair, automatic      which pair each item is
+"""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import io
+import os
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from imgtext_tf import relations
+from imgtext_tf.data.files import write_file
+
+UNSURE = "Unsure"
+ANNOTATION_COLUMNS = ("pair", "annotator", "label", "automatic")
+VOTE_COLUMNS = ("item", "label")
+KEY_COLUMNS = ("annotator", "item", "pair", "automatic")
+# Other names of the same columns; the first one of each is ours.
+_ALIASES = {
+    "pair": ("pair", "id", "unit", "item", "sample", "pair_id"),
+    "annotator": ("annotator", "coder", "observer", "rater", "worker"),
+    "label": ("label", "class", "vote", "value", "relation", "annotation"),
+    "automatic": ("automatic", "auto", "generated"),
+}
+
+
+class AnnotationError(ValueError):
+    """A table of votes that cannot be used; the message names file, line and mend."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Annotations:
+    """Votes of annotators on pairs.
+
+    Attributes:
+        pairs: N ids.
+        annotators: A names.
+        labels: [N][A] labels; "" where there is no vote.
+        automatic: [N] labels that the pairs were generated with; "" where unknown.
+    """
+
+    pairs: tuple[str, ...]
+    annotators: tuple[str, ...]
+    labels: tuple[tuple[str, ...], ...]
+    automatic: tuple[str, ...]
+
+    def codes(
+        self, names: Sequence[str], *, missing: int, unsure: int, unsure_is_missing: bool = False
+    ) -> np.ndarray:
+        """The votes as numbers, [N, A] int64.
+
+        Args:
+            names: the labels in the order of their numbers.
+            missing: stands for no vote.
+            unsure: stands for `UNSURE`.
+            unsure_is_missing: whether an unsure vote counts as none.
+        """
+        numbers = {name: number for number, name in enumerate(names)}
+        numbers |= {"": missing, UNSURE: missing if unsure_is_missing else unsure}
+        codes = [[numbers[label] for label in row] for row in self.labels]
+        return np.array(codes, np.int64).reshape(len(self.pairs), len(self.annotators))
+
+    def names(self) -> tuple[str, ...]:
+        """The labels in use: Otto2020's in their order if all are of them, else sorted."""
+        used = {label for row in self.labels for label in row} | set(self.automatic)
+        used -= {"", UNSURE}
+        if used <= set(relations.RELATIONS):
+            return relations.RELATIONS
+        return tuple(sorted(used))
+
+
+def read_annotations(
+    path: str | os.PathLike, *, missing: Collection[str] = ("NA", ".", "*")
+) -> Annotations:
+    """Reads votes as one line a vote (pair, annotator, label), or one line a pair.
+
+    In the second form the first column names the pair, a column `automatic` may hold generated
+    labels, and every other column is an annotator.
+
+    Args:
+        path: a CSV file; a file that ends in .tsv has tabs.
+        missing: labels that mean "no vote", beside the empty one.
+
+    Raises:
+        AnnotationError: naming file and line, if a column is missing, a vote stands twice, or the
+            automatic labels of a pair differ.
+    """
+    header, rows = _read_table(path)
+    names = {
+        ours: next((name for name in header if name.lower() in theirs), None)
+        for ours, theirs in _ALIASES.items()
+    }
+    if names["annotator"] and names["label"]:
+        if not names["pair"]:
+            raise AnnotationError(f"{path}: no column names the pair; the header is {header}")
+        votes = [
+            (line, row[names["pair"]], row[names["annotator"]], row[names["label"]],
+             row[names["automatic"]] if names["automatic"] else "")
+            for line, row in rows
+        ]  # fmt: skip
+    else:
+        people = [name for name in header[1:] if name != names["automatic"]]
+        if not people:
+            raise AnnotationError(
+                f"{path}: the header is {header}; give pair, annotator, label, or a column for "
+                "each annotator behind the pair's"
+            )
+        votes = [
+            (line, row[header[0]], person, row[person],
+             row[names["automatic"]] if names["automatic"] else "")
+            for line, row in rows
+            for person in people
+        ]  # fmt: skip
+    return _collect(path, votes, missing)
+
+
+def _collect(
+    path: str | os.PathLike,
+    votes: Iterable[tuple[int, str, str, str, str]],
+    missing: Collection[str],
+) -> Annotations:
+    table: dict[str, dict[str, str]] = {}
+    automatic: dict[str, str] = {}
+    annotators: dict[str, None] = {}
+    for line, pair, person, label, generated in votes:
+        pair, person, label, generated = (text.strip() for text in (pair, person, label, generated))
+        if not pair or not person:
+            raise AnnotationError(f"{path}, line {line}: pair or annotator is empty")
+        if person in table.setdefault(pair, {}):
+            raise AnnotationError(
+                f"{path}, line {line}: {person!r} voted on {pair!r} before; keep one vote"
+            )
+        if label.lower() == UNSURE.lower():
+            label = UNSURE
+        table[pair][person] = "" if label in missing else label
+        annotators[person] = None
+        if generated and automatic.setdefault(pair, generated) != generated:
+            raise AnnotationError(
+                f"{path}, line {line}: {pair!r} was generated as {automatic[pair]!r} before, here "
+                f"as {generated!r}"
+            )
+    return Annotations(
+        tuple(table),
+        tuple(annotators),
+        tuple(tuple(row.get(person, "") for person in annotators) for row in table.values()),
+        tuple(automatic.get(pair, "") for pair in table),
+    )
+
+
+def join_votes(
+    key_path: str | os.PathLike, vote_paths: Mapping[str, str | os.PathLike]
+) -> list[dict[str, str]]:
+    """Votes that annotators gave back and the key -> the rows of an annotations CSV.
+
+    Args:
+        key_path: the key of the kit.
+        vote_paths: annotator -> the CSV with their votes; items without a label are no votes.
+
+    Returns:
+        Rows with `ANNOTATION_COLUMNS`, by annotator and item.
+
+    Raises:
+        AnnotationError: if an annotator or an item is not in the key, an item stands twice, or a
+            label is neither a class nor `UNSURE`.
+    """
+    _, key_rows = _read_table(key_path, KEY_COLUMNS)
+    key: dict[str, dict[str, dict[str, str]]] = {}
+    for _, row in key_rows:
+        key.setdefault(row["annotator"], {})[row["item"]] = row
+    allowed = {name.lower(): name for name in (*relations.RELATIONS, UNSURE)}
+    rows = []
+    for person, path in vote_paths.items():
+        if person not in key:
+            raise AnnotationError(f"{key_path} has no annotator {person!r}, only {sorted(key)}")
+        seen = set()
+        for line, vote in _read_table(path, VOTE_COLUMNS)[1]:
+            item, label = vote["item"].strip(), vote["label"].strip()
+            if item not in key[person]:
+                raise AnnotationError(f"{path}, line {line}: the key has no item {item!r}")
+            if item in seen:
+                raise AnnotationError(f"{path}, line {line}: item {item} stands twice")
+            seen.add(item)
+            if label and label.lower() not in allowed:
+                known = ", ".join(allowed.values())
+                raise AnnotationError(f"{path}, line {line}: unknown label {label!r}: use {known}")
+            found = key[person][item]
+            rows.append(
+                {
+                    "pair": found["pair"],
+                    "annotator": person,
+                    "label": allowed[label.lower()] if label else "",
+                    "automatic": found["automatic"],
+                }
+            )
+    return rows
+
+
+def write_table(
+    path: str | os.PathLike, columns: Sequence[str], rows: Iterable[Mapping[str, str]]
+) -> None:
+    """Writes a CSV with a header, atomically."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_file(os.fspath(path), text.getvalue().encode("utf-8"))
+
+
+def _read_table(
+    path: str | os.PathLike, needed: Collection[str] = ()
+) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
+    """The header, and (line, row) of a CSV or TSV file.
+
+    Raises:
+        AnnotationError: if it is missing, no UTF-8, or a row has not the header's columns.
+    """
+    try:
+        text = Path(path).read_bytes().decode("utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise AnnotationError(f"{path}: cannot be read as UTF-8 text: {error}") from error
+    delimiter = "\t" if os.fspath(path).endswith(".tsv") else ","
+    reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter)
+    header = list(reader.fieldnames or [])
+    if lacking := [name for name in needed if name not in header]:
+        raise AnnotationError(f"{path}: the header {header} lacks {', '.join(lacking)}")
+    if not header or len(set(header)) < len(header):
+        raise AnnotationError(f"{path}: the header {header} is empty or names a column twice")
+    rows = []
+    for row in reader:
+        if None in row or None in row.values():
+            raise AnnotationError(f"{path}, line {reader.line_num}: not {len(header)} columns")
+        rows.append((reader.line_num, row))
+    return header, rows

@@ -1,0 +1,137 @@
+"""From a data set to the kit, its votes, and their agreement."""
+
+import csv
+import re
+
+import pytest
+
+from experiments import annotator_agreement, export_annotation_kit
+from imgtext_tf import annotation, relations, runs
+
+PEOPLE = ("ann", "ben", "cleo")
+
+
+def rows_of(path):
+    with open(path, newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.fixture(scope="module")
+def kit(tiny_data, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("kit")
+    export_annotation_kit.run(
+        export_annotation_kit.Settings(str(tiny_data), str(folder), PEOPLE, per_class=2)
+    )
+    return folder
+
+
+@pytest.fixture(scope="module")
+def voted(kit):
+    """The kit with votes: all as generated, but for what the tests below count."""
+    key = rows_of(kit / "key.csv")
+    first = [row["pair"] for row in key if row["annotator"] == "ann"][:3]
+    for person in PEOPLE:
+        votes = []
+        for row in key:
+            if row["annotator"] == person:
+                label = row["automatic"]
+                if row["pair"] == first[0] and person != "cleo":
+                    label = "Unsure"
+                if row["pair"] == first[1]:
+                    label = {"ann": "Anchorage", "ben": "Contrasting", "cleo": "Unsure"}[person]
+                if row["pair"] == first[2] and person == "ben":
+                    label = ""
+                votes.append({"item": row["item"], "label": label})
+        annotation.write_table(kit / f"votes_{person}.csv", annotation.VOTE_COLUMNS, votes)
+    return kit
+
+
+def test_the_kit_is_blind_and_whole(kit):
+    key = rows_of(kit / "key.csv")
+    pairs = {person: [r["pair"] for r in key if r["annotator"] == person] for person in PEOPLE}
+    assert len(pairs["ann"]) == 16 and set(pairs["ann"]) == set(pairs["ben"]) == set(pairs["cleo"])
+    assert pairs["ann"] != pairs["ben"]
+    page = (kit / "page_ann.html").read_text()
+    assert page.count("<article") == 16
+    assert not any(pair in page for pair in pairs["ann"])
+    assert (kit / "instructions.html").read_text().count("<article") == 8
+    assert {row["label"] for row in rows_of(kit / "votes_ben.csv")} == {""}
+
+
+def test_pictures_of_a_page_are_those_of_its_items(kit, tiny_data):
+    """Two annotators see the same pictures with the same texts, in another order."""
+    seen = []
+    for person in PEOPLE[:2]:
+        page = (kit / f"page_{person}.html").read_text()
+        articles = re.findall(r'base64,([^"]+)".*?<p class="text">(.*?)</p>', page, re.DOTALL)
+        seen.append(sorted(articles))
+    assert seen[0] == seen[1] and len(seen[0]) == 16
+
+
+def test_agreement_of_the_votes(voted, tmp_path, capsys):
+    table = tmp_path / "annotations.csv"
+    settings = annotator_agreement.Settings(
+        annotations=str(table),
+        run_dir=str(tmp_path / "run"),
+        key=str(voted / "key.csv"),
+        votes=tuple(str(voted / f"votes_{person}.csv") for person in PEOPLE),
+    )
+    metrics = annotator_agreement.run(settings)
+    assert metrics["pairs_seen"] == 16 and metrics["annotators"] == 3
+    assert metrics["votes"] == 47 and metrics["votes_unsure"] == 3
+    assert (metrics["pairs"], metrics["dropped_unsure"], metrics["no_majority"]) == (14, 1, 1)
+    # One pair of 14 with two differing votes among 41 that can be paired.
+    assert 0.9 < metrics["alpha"] < 1
+    assert metrics["alpha_low"] <= metrics["alpha"] <= metrics["alpha_high"]
+    assert metrics["alpha_with_unsure"] < metrics["alpha"]
+    assert metrics["majority/accuracy"] == 1
+    given = sum(metrics[f"votes_given/{name}"] for name in relations.RELATIONS)
+    # Of the second pair's votes at most one is the generated class.
+    second = [row for row in rows_of(table) if row["label"] == "Contrasting"]
+    hits = sum(row["label"] == row["automatic"] for row in rows_of(table))
+    assert second and hits in (42, 43)
+    assert given == 47 and metrics["vote_agreement"] == pytest.approx(hits / 47)
+    assert "Krippendorff's alpha 0.9" in capsys.readouterr().out
+    saved = runs.read_json(runs.RunDirectory(tmp_path / "run").result_file)
+    assert saved["metrics"] == metrics
+    labels = rows_of(tmp_path / "run" / "labels.csv")
+    assert sorted(row["label"] for row in labels)[0] == "" and len(labels) == 16
+    assert [row["label"] for row in labels].count("Unsure") == 1
+    # The table alone gives the same, without a run directory and without votes.
+    again = annotator_agreement.run(annotator_agreement.Settings(annotations=str(table)))
+    assert again == metrics
+
+
+def test_a_table_of_any_labels(tmp_path, capsys):
+    """Krippendorff (2011), Section C, as a table with a column for each observer."""
+    columns = ["123321412...", "1233224125.3", ".3332342251.", "12332441251."]
+    lines = ["unit,a,b,c,d"]
+    lines += [f"{n}," + ",".join(votes) for n, votes in enumerate(zip(*columns, strict=True), 1)]
+    path = tmp_path / "table.csv"
+    path.write_text("\n".join(lines) + "\n")
+    metrics = annotator_agreement.run(annotator_agreement.Settings(annotations=str(path)))
+    assert metrics["alpha"] == pytest.approx(0.743, abs=0.0005)
+    assert "vote_agreement" not in metrics
+    assert "0.743" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"key": ""}, "--votes needs --key"),
+        ({"votes": ("ann.csv",)}, "rename it to votes_<annotator>.csv"),
+        ({"votes": ("votes_ann.csv", "votes_ann (1).csv")}, "both of 'ann'"),
+    ],
+)
+def test_votes_that_cannot_be_joined(changes, message, tmp_path):
+    values = {"annotations": str(tmp_path / "a.csv"), "key": "key.csv", "votes": ("votes_a.csv",)}
+    with pytest.raises(annotation.AnnotationError, match=message):
+        annotator_agreement.run(annotator_agreement.Settings(**values | changes))
+
+
+def test_names_of_annotators_must_do_for_files(tiny_data, tmp_path):
+    for people in ((), ("a", "a"), ("a/b",)):
+        with pytest.raises(ValueError, match="distinct names"):
+            export_annotation_kit.run(
+                export_annotation_kit.Settings(str(tiny_data), str(tmp_path), people)
+            )
