@@ -52,6 +52,30 @@ LEAVES: dict[tuple[int, int, str], str] = {
     leaf: UNDEFINED for leaf in itertools.product(*METRIC_VALUES.values())
 } | {metrics: relation for relation, metrics in METRICS_OF_RELATION.items()}
 
+# Levels of CMI that Henning and Ewerth annotated (0 to 7) -> the five they learnt; the others they
+# left out.
+PREDECESSOR_CMI: dict[int, int] = {0: 0, 5: 1, 4: 2, 3: 3, 2: 4}
+
+
+def from_predecessor(cmi: int, sc: float) -> tuple[int, int]:
+    """Maps the predecessor's five levels of CMI and SC to this paper's values.
+
+    Args:
+        cmi: 0 to 4, as `PREDECESSOR_CMI` gives it.
+        sc: -1, -0.5, 0, 0.5 or 1.
+
+    Returns:
+        (cmi, sc): 0, 1, 2 become 0 and 3, 4 become 1; +-0.5 become +-1.
+
+    Raises:
+        ValueError: if a level is none of these.
+
+    Reference: Otto2020, Section 5.1.
+    """
+    if cmi not in range(5) or sc not in (-1, -0.5, 0, 0.5, 1):
+        raise ValueError(f"(cmi, sc) = ({cmi!r}, {sc!r}): use 0..4 and -1, -0.5, 0, 0.5, 1")
+    return int(cmi >= 3), (sc > 0) - (sc < 0)
+
 
 def metric_parts() -> np.ndarray:
     """Which metric values make up which class: [8 values, 8 classes] float32 of 0 and 1.

@@ -34,6 +34,21 @@ def gru(inputs, kernel, recurrent, bias):
     return states
 
 
+def lstm(inputs, kernel, recurrent, bias):
+    """The states [T][U] of an LSTM over inputs [T][D]; Keras' gate order i, f, c, o.
+
+    c' = sigmoid(f) c + sigmoid(i) tanh(g); h' = sigmoid(o) tanh(c'), all from W x + U h + b.
+    """
+    units = recurrent.shape[0]
+    state, cell, states = np.zeros(units), np.zeros(units), []
+    for x in inputs:
+        i, f, g, o = np.split(x @ kernel + state @ recurrent + bias, 4)
+        cell = sigmoid(f) * cell + sigmoid(i) * np.tanh(g)
+        state = sigmoid(o) * np.tanh(cell)
+        states.append(state)
+    return states
+
+
 def bidirectional_gru(inputs, weights):
     """[forward ; backward] states; weights: kernel, recurrent, bias of each direction."""
     forward = gru(inputs, *weights[:3])

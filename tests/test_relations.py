@@ -71,3 +71,20 @@ def test_bad_input(changes, order, message):
 def test_a_missing_metric_is_named():
     with pytest.raises(ValueError, match="no values of stat"):
         relations.cascade({"cmi": [0], "sc": [0]})
+
+
+def test_labels_of_the_predecessor():
+    """Otto2020, Section 5.1: CMI = 0, 1, 2 to 0, CMI = 3, 4 to 1, and SC = +-0.5 to +-1."""
+    levels = [relations.from_predecessor(cmi, 0)[0] for cmi in range(5)]
+    assert levels == [0, 0, 0, 1, 1]
+    halves = [relations.from_predecessor(0, sc / 2)[1] for sc in range(-2, 3)]
+    assert halves == [-1, -1, 0, 1, 1]
+    # As annotated: 5 and 4 are less than 3 and 2; 1, 6 and 7 were left out.
+    annotated = {
+        level: relations.from_predecessor(relations.PREDECESSOR_CMI[level], 1)[0]
+        for level in relations.PREDECESSOR_CMI
+    }
+    assert annotated == {0: 0, 5: 0, 4: 0, 3: 1, 2: 1}
+    for wrong in ((5, 0), (-1, 0), (0, 0.25)):
+        with pytest.raises(ValueError, match="use 0..4"):
+            relations.from_predecessor(*wrong)

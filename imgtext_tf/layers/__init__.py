@@ -1,5 +1,6 @@
 """Layers that the models share; a file for each topic."""
 
+from imgtext_tf.layers.decoding import TextDecoder
 from imgtext_tf.layers.frozen import Frozen, HubImage
 from imgtext_tf.layers.text import (
     UNKNOWN_ID,
@@ -17,6 +18,7 @@ __all__ = [
     "HubImage",
     "RegionAttention",
     "SentenceEncoder",
+    "TextDecoder",
     "WordEmbedding",
     "masked_softmax",
 ]

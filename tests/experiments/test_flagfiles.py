@@ -13,6 +13,7 @@ from experiments import (  # noqa: F401
     evaluate_cascade,
     relation_flags,
     train_metric,
+    train_predecessor,
 )
 
 FILES = sorted(common_flags.FLAGFILES.rglob("*.flags"))

@@ -1,0 +1,67 @@
+import dataclasses
+
+import numpy as np
+import pytest
+
+from experiments import relation_predecessor, train_predecessor
+from experiments.relation_flags import Settings
+from imgtext_tf import relations, runs
+
+OWN = train_predecessor.Predecessor(sentence_units=4, article_units=8, autoencoder_steps=2)
+
+
+@pytest.fixture(scope="module")
+def result(tiny_data, tmp_path_factory):
+    settings = Settings(
+        data_dir=str(tiny_data),
+        run_dir=str(tmp_path_factory.mktemp("predecessor")),
+        backbone="small_cnn",
+        backbone_weights="none",
+        image_size=32,
+        crop=False,
+        colour=False,
+        vectors="learnt",
+        batch_size=16,
+        max_steps=2,
+        checkpoint_every=2,
+        learning_rate=0.1,
+    )
+    return train_predecessor.run(settings, OWN)
+
+
+def test_both_metrics_are_reported_beside_the_majority(result):
+    metrics = result["metrics"]
+    for metric, majority in (("cmi", 6 / 8), ("sc", 4 / 8)):
+        assert metrics[f"{metric}/test/majority"] == majority
+        assert metrics[f"{metric}/test/pairs"] == 32
+        accuracy = metrics[f"{metric}/test_balanced/accuracy"]
+        assert 0 <= accuracy <= 1
+        for value in relations.METRIC_VALUES[metric]:
+            assert f"{metric}/test/recall/{metric} {value}" in metrics
+    assert result["steps"] == 2
+
+
+def test_the_autoencoder_leaves_a_run_of_its_own(result):
+    run_dir = runs.RunDirectory(result["settings"]["run_dir"])
+    assert runs.RunDirectory(run_dir.path / "autoencoder").model_file("last").exists()
+    loaded = runs.load(run_dir.path)
+    assert set(loaded.model.output) == {"cmi", "sc"}
+    assert loaded.labels == ("cmi 0", "cmi 1", "sc -1", "sc 0", "sc 1")
+
+
+def test_labels_of_the_classes():
+    np.testing.assert_array_equal(
+        relation_predecessor.labels_of_classes("cmi"), [0, 0, 1, 1, 1, 1, 1, 1]
+    )
+    np.testing.assert_array_equal(
+        relation_predecessor.labels_of_classes("sc"), [1, 2, 2, 2, 2, 0, 0, 0]
+    )
+
+
+def test_other_sizes_are_another_run(result, tiny_data):
+    saved = result["settings"]
+    known = {field.name for field in dataclasses.fields(Settings)}
+    values = {name: value for name, value in saved.items() if name in known}
+    lists = {name: tuple(value) for name, value in values.items() if isinstance(value, list)}
+    with pytest.raises(runs.RunError, match="article_units"):
+        train_predecessor.run(Settings(**values | lists), dataclasses.replace(OWN, article_units=9))
