@@ -45,7 +45,7 @@ setup(
     ),
     package_data={
         "imgtext_tf": ["data/*.tsv"],
-        "experiments": ["flagfiles/*/*.flags"],
+        "experiments": ["flagfiles/*/*.flags", "tables/*.csv"],
     },
     install_requires=RUNTIME,
     extras_require={"cuda": ["tensorflow[and-cuda]==2.21.*"], "test": TEST},
