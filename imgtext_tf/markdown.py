@@ -24,10 +24,42 @@ def numbers_and_matrices(
     """
     matrices = [cell for cell in cells if _CONFUSION in cell.metric]
     numbers = [cell for cell in cells if _CONFUSION not in cell.metric]
-    parts = [_numbers(numbers, runs, reason)] if numbers else []
+    layout = _wide if _is_wide(numbers) else _numbers
+    parts = [layout(numbers, runs, reason)] if numbers else []
     for row in dict.fromkeys(cell.row for cell in matrices):
         parts.append(_matrices([cell for cell in matrices if cell.row == row], runs))
     return "\n\n".join(parts)
+
+
+def _is_wide(cells: Sequence[Cell]) -> bool:
+    """Whether many rows share a few metrics: then a line is a row, not a number."""
+    rows, metrics = ({getattr(cell, name) for cell in cells} for name in ("row", "metric"))
+    return len(rows) > 3 and 1 < len(metrics) <= 9 and len(cells) >= 2 * len(rows)
+
+
+def _wide(cells: Sequence[Cell], runs: Sequence[Run], reason: str) -> str:
+    """One line a row and source, one column a metric."""
+    metrics = list(dict.fromkeys(cell.metric for cell in cells))
+    lines = [["row", "source", *metrics], ["---"] * (len(metrics) + 2)]
+    notes = []
+    for row in dict.fromkeys(cell.row for cell in cells):
+        of_row = {cell.metric: cell for cell in cells if cell.row == row}
+        printed = {name: _text(cell.value, cell.decimals) for name, cell in of_row.items()}
+        if any(printed.values()):
+            lines.append([row, "printed", *(printed.get(name, "") for name in metrics)])
+        names = dict.fromkeys(run.data for run in runs if run.row == row)
+        for name in names:
+            values = {m: _values(cell, runs, name) for m, cell in of_row.items()}
+            texts = [
+                _spread_text(values[m], of_row[m].decimals) if values.get(m) else ""
+                for m in metrics
+            ]
+            lines.append([row, f"ours, {name}", *texts])
+        if not names and not any(printed.values()):
+            lines.append([row, f"not run: {reason}", *[""] * len(metrics)])
+        of_notes = dict.fromkeys(cell.note for cell in of_row.values() if cell.note)
+        notes += [f"- {row}: {note}" for note in of_notes]
+    return _joined(lines) + ("\n\n" + "\n".join(notes) if notes else "")
 
 
 def _numbers(cells: Sequence[Cell], runs: Sequence[Run], reason: str) -> str:

@@ -67,6 +67,30 @@ def test_a_table_without_runs_says_so(cells):
     assert text.count("not run: no GPU") == len(cells)
 
 
+def test_many_rows_of_a_few_metrics_stand_in_lines(tmp_path):
+    path = tmp_path / "t.csv"
+    lines = [f"m{row},,{name},{row}.{place},%,by A" for row in range(4)
+             for place, name in enumerate(("r1", "r5"))]  # fmt: skip
+    lines += ["ours,,r1,,%,", "ours,,r5,,%,", "later,,r1,,%,", "later,,r5,,%,"]
+    path.write_text("\n".join(["row,flagfile,metric,value,unit,note", *lines]) + "\n")
+    write_run(tmp_path / "r", "ours", 0, {"r1": 0.25, "r5": 0.5})
+    write_run(tmp_path / "r", "m1", 0, {"r1": 0.125})
+    cells = report.read_table(path)
+    text = markdown.numbers_and_matrices(cells, report.read_runs(tmp_path / "r"), reason="too long")
+    assert text.split("\n")[:7] == [
+        "| row | source | r1 | r5 |",
+        "| --- | --- | --- | --- |",
+        "| m0 | printed | 0.0 | 0.1 |",
+        "| m1 | printed | 1.0 | 1.1 |",
+        "| m1 | ours, photos | 12.5 |  |",
+        "| m2 | printed | 2.0 | 2.1 |",
+        "| m3 | printed | 3.0 | 3.1 |",
+    ]
+    assert "| ours | ours, photos | 25.0 | 50.0 |" in text
+    assert "| later | not run: too long |  |  |" in text
+    assert "- m1: by A" in text
+
+
 def test_confusion_matrices(tmp_path):
     path = tmp_path / "t.csv"
     counts = {("a", "a"): 3, ("a", "b"): 1, ("b", "a"): 0, ("b", "b"): 4}

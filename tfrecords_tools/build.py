@@ -41,11 +41,11 @@ from tfrecords_tools.build_settings import (
     parse_caps,
     recorded,
 )
+from tfrecords_tools.claim import claim
 from tfrecords_tools.readers import base
 from tfrecords_tools.shard_tasks import ShardTask, write_all
 
 NAME = "relations"
-STATE = "build.json"
 BAD_RECORDS = "bad_records.tsv"
 # Counted up when the same raw data and flags give other bytes than before.
 FORMAT = 1
@@ -69,7 +69,7 @@ def run(settings: Settings) -> dict[str, Any]:
     os.makedirs(settings.output_dir, exist_ok=True)
     plan = _make_plan(settings)
     tasks = _tasks(plan, settings)
-    _claim(settings, _fingerprint(plan, tasks, settings))
+    claim(settings.output_dir, _fingerprint(plan, tasks, settings), recorded(settings))
     infos = _write_shards(tasks, plan, settings)
     return _finish(plan, infos, settings)
 
@@ -135,39 +135,6 @@ def _fingerprint(plan: planning.Plan, tasks: Mapping, settings: Settings) -> str
                 record["image_path"] = plan.image_ids[pair.image_path]
                 digest.update(json.dumps(record, sort_keys=True).encode())
     return digest.hexdigest()
-
-
-def _claim(settings: Settings, fingerprint: str) -> None:
-    """Writes `build.json`, or sees that the folder's build is this one.
-
-    Raises:
-        BuildError: if it is another one.
-    """
-    path = os.path.join(settings.output_dir, STATE)
-    state = {"fingerprint": fingerprint, "settings": recorded(settings)}
-    if not os.path.exists(path):
-        foreign = [f for f in os.listdir(settings.output_dir) if f.endswith(".tfrecord")]
-        if foreign:
-            raise BuildError(f"{settings.output_dir}: holds {foreign[0]} of no known build; use "
-                             "another --output_dir or remove it")  # fmt: skip
-        files.write_json(path, state)
-        return
-    before = base.read_json(path)
-    if before.get("fingerprint") == fingerprint:
-        _LOG.info("going on with the build in %s", settings.output_dir)
-        return
-    old = before.get("settings", {})
-    names = sorted(set(old) | set(state["settings"]))
-    changed = [
-        f"--{name}: {old.get(name)} -> {state['settings'].get(name)}"
-        for name in names
-        if old.get(name) != state["settings"].get(name)
-    ]
-    raise BuildError(
-        f"{settings.output_dir}: holds a build with other "
-        f"{'flags (' + '; '.join(changed) + ')' if changed else 'raw data'}; use the same flags, "
-        "another --output_dir, or remove the folder"
-    )
 
 
 # Writing -----------------------------------------------------------------------------------------

@@ -12,8 +12,8 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeVar
 
 import tensorflow as tf
 
@@ -22,6 +22,7 @@ from tfrecords_tools.build_settings import BuildError
 from tfrecords_tools.readers import base
 
 _LOG = logging.getLogger(__name__)
+Task = TypeVar("Task")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,34 +42,26 @@ def write_shard(task: ShardTask) -> shards.ShardInfo:
         BuildError: if an image changed since it was planned.
         shards.ShardError: if a file cannot be written.
     """
+    return finished(task.path) or shards.write_shard(task.path, "relation", _records(task))
+
+
+def finished(path: str) -> shards.ShardInfo | None:
+    """The info of a shard that is whole; None where it is missing or damaged."""
     try:
-        info = shards.read_info(task.path)
+        return shards.read_info(path)
     except shards.ShardError as error:
         _LOG.warning("writing a damaged shard again: %s", error)
-        info = None
-    return info or shards.write_shard(task.path, "relation", _records(task))
+        return None
 
 
 def _records(task: ShardTask) -> Iterator[dict[str, Any] | base.BadRecord]:
     for pair in task.pairs:
-        data = base.read_bytes(pair.image_path)
-        image_id = task.image_ids[pair.image_path]
-        if hashlib.sha256(data).hexdigest()[:16] != image_id:
-            raise BuildError(f"{pair.image_path}: changed while building; run the command again")
-        try:
-            height, width = images.check_image(data)
-        except images.ImageError as error:
-            # The file's name only: the index must not depend on where the raw data lies.
-            yield base.BadRecord(pair.id, f"image {os.path.basename(pair.image_path)}: {error}")
+        image = read_image(pair.image_path, task.image_ids[pair.image_path], task.resize)
+        if isinstance(image, str):
+            yield base.BadRecord(pair.id, image)
             continue
-        if task.resize and min(height, width) > task.resize:
-            data, height, width = shrink(data, height, width, task.resize)
-        yield {
+        yield image | {
             "id": pair.id,
-            "image": data,
-            "image_id": image_id,
-            "height": height,
-            "width": width,
             "sentences": list(pair.sentences),
             "cmi": pair.cmi,
             "sc": pair.sc,
@@ -78,6 +71,30 @@ def _records(task: ShardTask) -> Iterator[dict[str, Any] | base.BadRecord]:
             "group": pair.group,
             "swaps": [json.dumps(list(swap), ensure_ascii=False) for swap in pair.swaps],
         }
+
+
+def read_image(path: str, image_id: str, resize: int | None) -> dict[str, Any] | str:
+    """The fields `image`, `image_id`, `height` and `width` of a file, or what is wrong with it.
+
+    Args:
+        path: of the file.
+        image_id: as it was planned.
+        resize: scale an image with a longer shorter side to this one, in pixels.
+
+    Raises:
+        BuildError: if the file changed since it was planned.
+    """
+    data = base.read_bytes(path)
+    if hashlib.sha256(data).hexdigest()[:16] != image_id:
+        raise BuildError(f"{path}: changed while building; run the command again")
+    try:
+        height, width = images.check_image(data)
+    except images.ImageError as error:
+        # The file's name only: the index must not depend on where the raw data lies.
+        return f"image {os.path.basename(path)}: {error}"
+    if resize and min(height, width) > resize:
+        data, height, width = shrink(data, height, width, resize)
+    return {"image": data, "image_id": image_id, "height": height, "width": width}
 
 
 def shrink(data: bytes, height: int, width: int, side: int) -> tuple[bytes, int, int]:
@@ -90,22 +107,29 @@ def shrink(data: bytes, height: int, width: int, side: int) -> tuple[bytes, int,
 
 
 def write_all(
-    tasks: Sequence[ShardTask], processes: int
-) -> Iterator[tuple[ShardTask, shards.ShardInfo]]:
+    tasks: Sequence[Task],
+    processes: int,
+    write: Callable[[Task], shards.ShardInfo] = write_shard,
+) -> Iterator[tuple[Task, shards.ShardInfo]]:
     """Writes the shards of all tasks, and yields each as it is done, in any order.
+
+    Args:
+        tasks: one a shard.
+        processes: to write in.
+        write: writes the shard of a task; a function of a module.
 
     Raises:
         BuildError, shards.ShardError: see `write_shard`.
     """
     if processes == 1:
         for task in tasks:
-            yield task, write_shard(task)
+            yield task, write(task)
         return
     pool = concurrent.futures.ProcessPoolExecutor(
         processes, multiprocessing.get_context("spawn"), _start_process
     )
     try:
-        futures = {pool.submit(write_shard, task): task for task in tasks}
+        futures = {pool.submit(write, task): task for task in tasks}
         for future in concurrent.futures.as_completed(futures):
             yield futures[future], future.result()
     finally:

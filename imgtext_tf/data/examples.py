@@ -23,6 +23,8 @@ BATCH_NAMES: dict[str, str] = {
     "image_features": "[B, h, w, C] float32: a backbone's last feature map",
     "word_ids": "[B, S, W] int32: 0 padding, 1 unknown, 2.. words; S sentences of W words",
     "ngram_ids": "[B, S, W, G] int32: 0 padding; non-zero for unknown words only",
+    "caption_ids": "[B, W] int32: 0 padding, 1 unknown, 2.. words of one caption",
+    "image_row": "[B] int32: number of the caption's image; captions of one image share it",
     "id": "[B] string: the record's id",
     "relation": "[B] int32 label: place in relations.RELATIONS",
     "cmi": "[B] int32 label: place in relations.METRIC_VALUES['cmi']",

@@ -40,6 +40,9 @@ COLUMNS = (
     *("offset", "size", "id", "image_id", "relation", "source"),
     *("sentences", "words", "longest"),
 )
+# Kinds whose batches take single sentences of a record: where its image is not needed, the record
+# need not be read.
+TEXTS_IN_INDEX = ("image_captions",)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -184,7 +187,9 @@ def read_info(path: str | os.PathLike) -> ShardInfo | None:
 
 
 def read_index(path: str | os.PathLike) -> dict[str, Any]:
-    """The index of a shard: NumPy columns, plus dicts `meta` and `word_counts`.
+    """The index of a shard: NumPy columns, dicts `meta` and `word_counts`, and `texts`.
+
+    `texts` has the sentences of each record for the kinds `TEXTS_IN_INDEX`, and is None for others.
 
     Raises:
         ShardError: if it cannot be read.
@@ -196,6 +201,7 @@ def read_index(path: str | os.PathLike) -> dict[str, Any]:
         index["meta"] = json.loads(arrays["meta"].tobytes())
         words = arrays["word"].tobytes().decode("utf-8").split("\n")[:-1]
         index["word_counts"] = dict(zip(words, arrays["count"].tolist(), strict=True))
+        index["texts"] = json.loads(arrays["texts"].tobytes()) if "texts" in arrays else None
         return index
     except (OSError, tf.errors.OpError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise ShardError(f"{index_path(path)}: unreadable ({error}); {BUILD_AGAIN}") from error
@@ -213,6 +219,8 @@ def _index_bytes(rows: list[tuple], texts: list[list[str]], meta: dict) -> bytes
     arrays["word"] = _blob("".join(f"{word}\n" for word in word_counts))
     arrays["count"] = np.array(list(word_counts.values()), np.int64)
     arrays["meta"] = _blob(json.dumps(meta, sort_keys=True))
+    if meta["kind"] in TEXTS_IN_INDEX:
+        arrays["texts"] = _blob(json.dumps(texts, ensure_ascii=False))
     buffer = io.BytesIO()
     np.savez(buffer, **arrays)
     return buffer.getvalue()

@@ -66,6 +66,7 @@ class ShardReader:
         index: one NumPy array per column over all records of the split: `shard`, `offset`, `size`
             (bytes of the payload), `id`, `image_id`, `relation`, `source` (bytes; b"" where the
             kind has none), `sentences`, `words`, `longest` (words of the longest sentence).
+        texts: the sentences of each record, for kinds whose index holds them; else None.
     """
 
     def __init__(self, directory: str | os.PathLike, split: str) -> None:
@@ -85,6 +86,10 @@ class ShardReader:
             name: np.concatenate([index[name] for index in indexes]) for name in COLUMNS
         }
         counts = [len(index["offset"]) for index in indexes]
+        texts = [index["texts"] for index in indexes]
+        self.texts: list[list[str]] | None = None
+        if all(part is not None for part in texts):
+            self.texts = [sentences for part in texts for sentences in part]
         self.index["shard"] = np.repeat(np.arange(len(files), dtype=np.int32), counts)
 
     def __len__(self) -> int:

@@ -254,13 +254,13 @@ def test_resize_shrinks_the_shorter_side_only_where_it_is_longer(own, tmp_path, 
 
 
 def test_an_image_that_changes_while_building_stops_it(own, tmp_path, files, monkeypatch):
-    claim = build._claim
+    claim = build.claim
 
     def change(*args):
         files.jpeg(tmp_path / "x2.jpg", 77)
         return claim(*args)
 
-    monkeypatch.setattr(build, "_claim", change)
+    monkeypatch.setattr(build, "claim", change)
     with pytest.raises(build.BuildError, match="x2.jpg: changed while building"):
         build.run(own)
 

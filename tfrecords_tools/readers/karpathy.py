@@ -27,8 +27,15 @@ def content_stems(text: str) -> frozenset[str]:
     return frozenset(_STEM(word) for word in words if word not in ENGLISH_STOP_WORDS)
 
 
-def read_images(path: str | os.PathLike, images_dir: str | os.PathLike) -> tuple[str, list, list]:
+def read_images(
+    path: str | os.PathLike, images_dir: str | os.PathLike, *, restval: bool = True
+) -> tuple[str, list, list]:
     """Reads a caption file.
+
+    Args:
+        path: of the file.
+        images_dir: folder of its images.
+        restval: whether images of split "restval" are train images; else they are left out.
 
     Returns:
         The data set's name; a list of dicts `image_path`, `name`, `split` and `captions`, a list
@@ -43,6 +50,8 @@ def read_images(path: str | os.PathLike, images_dir: str | os.PathLike) -> tuple
     name = str(data.get("dataset") or os.path.basename(path).removesuffix(".json"))
     images, bad = [], []
     for position, image in enumerate(data["images"]):
+        if not restval and isinstance(image, dict) and image.get("split") == "restval":
+            continue
         try:
             relative = os.path.join(image.get("filepath", ""), image["filename"])
             images.append(

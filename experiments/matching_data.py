@@ -1,0 +1,254 @@
+"""The inputs of Liu2019's matching: captions, vocabulary, features or pixels."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+import pathlib
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from absl import logging
+
+from experiments.matching_flags import Settings
+from imgtext_tf import encoders
+from imgtext_tf.data import (
+    caption_batches,
+    captions,
+    fasttext,
+    features,
+    precomputed,
+    shards,
+    text,
+)
+from imgtext_tf.data.caption_batches import Features, Pixels
+from imgtext_tf.data.captions import Captions, WordIds
+
+SPLITS = ("train", "val", "test")
+
+
+@dataclasses.dataclass(frozen=True)
+class Part:
+    """A split, or several joined: what is trained or evaluated on.
+
+    Attributes:
+        captions: of its images.
+        source: of its images.
+    """
+
+    captions: Captions
+    source: Features | Pixels
+
+
+@dataclasses.dataclass(frozen=True)
+class Data:
+    """An opened data set.
+
+    Attributes:
+        settings: of the run.
+        parts: split -> its captions and images.
+        name: of the data set.
+        kind: "real" or "synthetic".
+        digest: sha256 of what the data is.
+        encoder: image to features; None for precomputed ones.
+    """
+
+    settings: Settings
+    parts: dict[str, Part]
+    name: str
+    kind: str
+    digest: str
+    encoder: keras.Model | None
+
+    def joined(self, splits: tuple[str, ...]) -> Part:
+        """Several splits as one."""
+        parts = [self.parts[split] for split in splits]
+        if len(parts) == 1:
+            return parts[0]
+        whole = Captions.joined([part.captions for part in parts])
+        if isinstance(parts[0].source, Pixels):
+            readers = tuple(reader for part in parts for reader in part.source.readers)
+            return Part(whole, dataclasses.replace(parts[0].source, readers=readers))
+        counted = [(part.source, len(part.captions.image_ids)) for part in parts]
+        return Part(whole, Features.joined(counted))
+
+    def description(self) -> dict[str, str]:
+        """What a result says of its data."""
+        return {"name": self.name, "kind": self.kind, "manifest_sha256": self.digest}
+
+
+def open_data(settings: Settings, encoder: keras.Model | None = None) -> Data:
+    """Opens the splits that the run needs.
+
+    Args:
+        settings: of the run.
+        encoder: the trained run's, for an evaluation; None: that of the settings.
+
+    Raises:
+        ValueError: if both or none of --data_dir and --precomputed are given.
+        shards.ShardError, captions.CaptionError: naming what is missing or damaged.
+    """
+    if bool(settings.data_dir) == bool(settings.precomputed):
+        raise ValueError("give either --data_dir (shards) or --precomputed (features)")
+    means = not (settings.live_images or settings.feature_maps or settings.precomputed)
+    if means and settings.image_pooling != "mean":
+        raise ValueError("--image_pooling other than mean needs --feature_maps or --live_images")
+    wanted = (settings.eval_split,) if settings.eval_only else SPLITS
+    return (_open_precomputed if settings.precomputed else _open_shards)(settings, wanted, encoder)
+
+
+def _open_precomputed(settings: Settings, wanted: tuple[str, ...], _: Any) -> Data:
+    if settings.live_images:
+        raise ValueError("--live_images needs --data_dir: precomputed features have no pixels")
+    parts, digest = {}, hashlib.sha256()
+    for split in wanted:
+        found = precomputed.read_precomputed(settings.precomputed, split)
+        parts[split] = Part(found.captions, Features(found.features.shape[1:], found.read))
+        digest.update("\n".join(found.captions.texts).encode())
+        with open(found.path, "rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
+    name = pathlib.Path(settings.precomputed).resolve().name
+    return Data(settings, parts, name, "real", digest.hexdigest(), None)
+
+
+def _open_shards(settings: Settings, wanted: tuple[str, ...], encoder: keras.Model | None) -> Data:
+    manifest = shards.verify(settings.data_dir, level=settings.verify)
+    if missing := [split for split in wanted if split not in manifest["splits"]]:
+        raise shards.ShardError(f"{settings.data_dir}: has no split {', '.join(missing)}")
+    readers = {split: shards.ShardReader(settings.data_dir, split) for split in wanted}
+    of_split = {
+        split: Captions.of_shards(reader, per_image=settings.captions_per_image)
+        for split, reader in readers.items()
+    }
+    if encoder is None:
+        encoder = encoders.image_encoder(
+            settings.backbone,
+            weights=None if settings.backbone_weights == "none" else settings.backbone_weights,
+            image_size=settings.image_size,
+        )
+    if settings.live_images:
+        distort = {"crop": settings.crop, "flip": settings.flip}
+        distort |= {"brightness": 0, "saturation": None, "hue": 0, "contrast": None}
+        sources = {
+            split: Pixels((reader,), settings.image_size, settings.central_fraction, distort)
+            for split, reader in readers.items()
+        }
+    else:
+        cache = open_features(settings, list(readers.values()), encoder)
+        sources = {
+            split: Features.of_cache(cache, reader.index["image_id"])
+            for split, reader in readers.items()
+        }
+    parts = {split: Part(of_split[split], sources[split]) for split in wanted}
+    digest = hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
+    return Data(settings, parts, manifest["name"], manifest["kind"], digest, encoder)
+
+
+def open_features(
+    settings: Settings, readers: list[shards.ShardReader], encoder: keras.Model
+) -> features.FeatureCache:
+    """The cache of features of all splits, computed where it is missing.
+
+    Raises:
+        FeatureError: if the folder holds the features of another backbone.
+    """
+    is_hub = settings.backbone.startswith("hub:")
+    name = settings.backbone if is_hub else pathlib.PurePath(settings.backbone).name
+    digest = hashlib.sha256()
+    for weights in encoder.get_weights():
+        digest.update(np.ascontiguousarray(weights).tobytes())
+    fingerprint = {"backbone": name, "weights": digest.hexdigest()}
+    compute = encoder
+    if not settings.feature_maps:
+        fingerprint["pooled"] = "mean"
+        pooled = keras.layers.GlobalAveragePooling2D(keepdims=True)(encoder.output)
+        compute = keras.Model(encoder.input, pooled)
+    folder = settings.cache_features
+    if folder == "auto":
+        view = f"{settings.image_size}-{settings.central_fraction:g}"
+        kind = "maps" if settings.feature_maps else "pooled"
+        splits = "-".join(reader.split for reader in readers)
+        part = f"features-{name}-{kind}-{view}-{splits}-{fingerprint['weights'][:8]}"
+        folder = os.path.join(settings.data_dir, re.sub(r"[^\w.-]+", "_", part))
+    return features.write_feature_cache(
+        folder,
+        readers,
+        compute.predict_on_batch,
+        image_size=settings.image_size,
+        central_fraction=settings.central_fraction,
+        fingerprint=fingerprint,
+        dtype="float16" if settings.feature_maps else "float32",
+    )
+
+
+def open_vocabulary(
+    settings: Settings, trained: Captions
+) -> tuple[text.Vocabulary, np.ndarray | None]:
+    """The vocabulary of the training captions, and the word vectors to start from.
+
+    Words of the vectors' file that the captions lack are not taken: they would never be trained.
+
+    Raises:
+        FileNotFoundError: if there is no such file of vectors.
+    """
+    if settings.scan_vocabulary:
+        vocabulary = precomputed.read_scan_vocabulary(settings.scan_vocabulary)
+    else:
+        vocabulary = captions.vocabulary_of(
+            trained, min_count=settings.min_count, tokens=settings.tokens
+        )
+    if not settings.vectors:
+        return vocabulary, None
+    vectors = fasttext.load_vectors(settings.vectors)
+    matrix, _ = vectors.matrix(vocabulary)
+    known = sum(word in vectors for word in vocabulary.words)
+    logging.info("%d of %d words have pre-trained vectors", known, len(vocabulary.words))
+    return vocabulary, matrix
+
+
+class Batches:
+    """The batches of one part, for `training.fit` and for evaluations."""
+
+    def __init__(self, part: Part, vocabulary: text.Vocabulary, settings: Settings, seed: int):
+        """Looks up the words.
+
+        Args:
+            part: of the data.
+            vocabulary: gives the word ids.
+            settings: of the run.
+            seed: of order and distortions.
+        """
+        self.part = part
+        self.word_ids = WordIds.of(
+            part.captions, vocabulary, max_words=settings.max_words, tokens=settings.tokens
+        )
+        self.settings, self.seed = settings, seed
+
+    def training(self, start_step: int, num_steps: int) -> tf.data.Dataset:
+        """The batches of some training steps."""
+        return caption_batches.training_batches(
+            self.part.captions,
+            self.word_ids,
+            self.part.source,
+            batch_size=self.settings.batch_size,
+            seed=self.seed,
+            start_step=start_step,
+            num_steps=num_steps,
+            by_length=self.settings.by_length,
+        )
+
+    def images(self) -> Iterator[tuple[np.ndarray, dict[str, Any]]]:
+        """Every image once."""
+        count = len(self.part.captions.image_ids)
+        size = 32 if isinstance(self.part.source, Pixels) else 256
+        return caption_batches.image_batches(self.part.source, count, batch_size=size)
+
+    def captions(self) -> Iterator[tuple[np.ndarray, dict[str, np.ndarray]]]:
+        """Every caption once."""
+        return caption_batches.caption_batches(self.word_ids, batch_size=128)

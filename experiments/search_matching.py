@@ -1,0 +1,214 @@
+r"""Searches one's own photos by a sentence, or one's own sentences by a photo, with a trained run.
+
+    python -m experiments.search_matching --run_dir=runs/baseline --photos=holiday \
+        --sentence="two dogs run through snow" --output=found.png
+    python -m experiments.search_matching --run_dir=runs/baseline --photo=dog.jpg \
+        --sentences=sentences.txt --output=found.png
+
+Prints the best answers with their scores, and writes a contact sheet (PNG). Embeddings of a photo
+folder are kept in `--cache` (one file), and computed again for photos that changed only.
+
+Reference: Liu2019, Section 1.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import pathlib
+
+import keras
+import numpy as np
+import tensorflow as tf
+from absl import flags, logging
+
+from experiments import common_flags
+from imgtext_tf import embedding_figures, figures, runs
+from imgtext_tf.data import images
+from imgtext_tf.data.captions import WordIds, words_of
+from imgtext_tf.data.text import Vocabulary
+from imgtext_tf.metrics import retrieval
+
+_SUFFIXES = {".jpg", ".jpeg", ".png", ".gif", ".bmp"}
+_BATCH = 32
+
+flags.adopt_module_key_flags(common_flags)
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """One field for each flag; the flags' help says what they mean."""
+
+    run_dir: str
+    photos: str = ""
+    sentence: str = ""
+    sentences: str = ""
+    photo: str = ""
+    top: int = 10
+    output: str = ""
+    cache: str = ""
+
+
+class Searcher:
+    """A trained run that takes photo files and sentences."""
+
+    def __init__(self, run_dir: str) -> None:
+        """Loads the run.
+
+        Args:
+            run_dir: of `train_matching`, trained on pixels or on cached features.
+
+        Raises:
+            runs.RunError: if a file is missing.
+            ValueError: if the run has no backbone: it was trained on precomputed features.
+        """
+        run = runs.load(run_dir)
+        if run.model.backbone is None:
+            raise ValueError(
+                f"{run_dir}: was trained on precomputed features, whose backbone is unknown; "
+                "only a run on images can search photos"
+            )
+        self.model = run.model
+        self._vocabulary = Vocabulary(run.vocabulary)
+        self._preprocessing = run.preprocessing
+        with open(runs.RunDirectory(run_dir).model_file("best"), "rb") as file:
+            self.digest = hashlib.file_digest(file, "sha256").hexdigest()
+
+    def embed_sentences(self, sentences: list[str]) -> np.ndarray:
+        """The embeddings [N, D] of sentences."""
+        words = words_of(sentences, self._preprocessing["tokens"])
+        ids = WordIds.of(words, self._vocabulary, max_words=self._preprocessing["max_words"])
+        rows = np.arange(len(sentences))
+        return np.concatenate(
+            [
+                self.model.predict_texts({"caption_ids": ids.padded(rows[start : start + 128])})
+                for start in range(0, len(rows), 128)
+            ]
+        )
+
+    def embed_photos(self, paths: list[pathlib.Path]) -> np.ndarray:
+        """The embeddings [N, D] of photo files.
+
+        Raises:
+            images.ImageError: naming the file that cannot be decoded.
+        """
+        size, fraction = (self._preprocessing[k] for k in ("image_size", "central_fraction"))
+        found = []
+        for start in range(0, len(paths), _BATCH):
+            batch = [
+                images.eval_crop(
+                    images.decode_named(tf.constant(path.read_bytes()), tf.constant(str(path))),
+                    size,
+                    fraction,
+                )
+                for path in paths[start : start + _BATCH]
+            ]
+            found.append(self.model.predict_images({"image": np.stack(batch)}))
+        return np.concatenate(found)
+
+
+def run(settings: Settings) -> list[tuple[str, float]]:
+    """Searches, and writes the contact sheet.
+
+    Returns:
+        (photo or sentence, score), the best first.
+
+    Raises:
+        ValueError: if neither or both kinds of search are asked for, or there is nothing to search.
+    """
+    by_sentence = bool(settings.sentence and settings.photos)
+    if by_sentence == bool(settings.photo and settings.sentences):
+        raise ValueError("give --sentence and --photos, or --photo and --sentences")
+    searcher = Searcher(settings.run_dir)
+    if by_sentence:
+        paths = sorted(
+            path for path in pathlib.Path(settings.photos).rglob("*")
+            if path.suffix.lower() in _SUFFIXES
+        )  # fmt: skip
+        if not paths:
+            raise ValueError(f"--photos={settings.photos}: has no photo ({', '.join(_SUFFIXES)})")
+        photos = _cached(searcher, paths, settings.cache)
+        captions = searcher.embed_sentences([settings.sentence])
+        scores = retrieval.similarity(photos, captions, measure=searcher.model.measure)[:, 0]
+        names, title = [str(path) for path in paths], settings.sentence
+    else:
+        lines = pathlib.Path(settings.sentences).read_text(encoding="utf-8").splitlines()
+        names = [line.strip() for line in lines if line.strip()]
+        if not names:
+            raise ValueError(f"--sentences={settings.sentences}: has no sentence")
+        photo = searcher.embed_photos([pathlib.Path(settings.photo)])
+        captions = searcher.embed_sentences(names)
+        scores = retrieval.similarity(photo, captions, measure=searcher.model.measure)[0]
+        title = settings.photo
+    best = np.argsort(-scores, kind="stable")[: settings.top]
+    found = [(names[place], float(scores[place])) for place in best]
+    if settings.output:
+        _draw(settings, found, title, by_sentence)
+    return found
+
+
+def _draw(settings: Settings, found: list, title: str, by_sentence: bool) -> None:
+    def picture(path: str) -> np.ndarray:
+        data = tf.constant(pathlib.Path(path).read_bytes())
+        return figures.thinned(images.decode_pixels(data).numpy())
+
+    if by_sentence:
+        labels = [f"{score:.3f} {pathlib.Path(name).name}" for name, score in found]
+        figure = embedding_figures.contact_sheet(
+            [picture(name) for name, _ in found], labels, title=title
+        )
+    else:
+        lines = "\n".join(f"{score:.3f} {name}" for name, score in found)
+        figure = embedding_figures.contact_sheet([picture(title)], [lines], columns=1)
+    figures.save(figure, pathlib.Path(settings.output))
+    logging.info("contact sheet in %s", settings.output)
+
+
+def _cached(searcher: Searcher, paths: list[pathlib.Path], cache: str) -> np.ndarray:
+    """The embeddings of photos, those of unchanged ones from the cache file."""
+    keys = [hashlib.sha256(path.read_bytes()).hexdigest() for path in paths]
+    known: dict[str, np.ndarray] = {}
+    if cache and pathlib.Path(cache).exists():
+        with np.load(cache, allow_pickle=False) as data:
+            if str(data["model"]) == searcher.digest:
+                known = dict(zip(data["keys"].tolist(), data["embeddings"], strict=True))
+    new = [place for place, key in enumerate(keys) if key not in known]
+    if new:
+        found = searcher.embed_photos([paths[place] for place in new])
+        known |= {keys[place]: value for place, value in zip(new, found, strict=True)}
+        logging.info("%d of %d photos were new", len(new), len(paths))
+        if cache:
+            with runs.atomic_path(cache) as temporary, open(temporary, "wb") as file:
+                np.savez(
+                    file,
+                    model=np.array(searcher.digest),
+                    keys=np.array(list(known)),
+                    embeddings=np.stack(list(known.values())),
+                )
+    return np.stack([known[key] for key in keys])
+
+
+def define_flags() -> None:
+    """Defines the script's own flags, when it is started: other scripts have some of the names."""
+    flags.DEFINE_string("photos", "", "Folder of photos to search, with its sub-folders.")
+    flags.DEFINE_string("sentence", "", "The sentence to search for in --photos.")
+    flags.DEFINE_string("sentences", "", "Text file of sentences to search, one a line.")
+    flags.DEFINE_string("photo", "", "The photo to search for in --sentences.")
+    flags.DEFINE_integer("top", 10, "Answers to show.", lower_bound=1)
+    flags.DEFINE_string("output", "", "PNG of the contact sheet; empty: none.")
+    flags.DEFINE_string("cache", "", "File (.npz) of the photos' embeddings; empty: none.")
+
+
+def main(argv: list[str]) -> None:
+    """Fills the settings from the flags, searches and prints."""
+    common_flags.reject_positional(argv)
+    names = [field.name for field in dataclasses.fields(Settings)]
+    for name, score in run(Settings(**{name: flags.FLAGS[name].value for name in names})):
+        print(f"{score:.4f}\t{name}")
+
+
+if __name__ == "__main__":
+    define_flags()
+    keras.utils.disable_interactive_logging()
+    flags.mark_flags_as_required(["run_dir"])
+    common_flags.run_main(main)

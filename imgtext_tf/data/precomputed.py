@@ -1,0 +1,133 @@
+"""Precomputed image features and captions in the layout of vsepp and SCAN, and their vocabulary."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+
+from imgtext_tf.data.captions import END, START, CaptionError, Captions
+from imgtext_tf.data.text import Vocabulary
+
+
+@dataclasses.dataclass(frozen=True)
+class Precomputed:
+    """One split of the layout of vsepp and SCAN: `{split}_ims.npy` and `{split}_caps.txt`.
+
+    Attributes:
+        captions: the captions.
+        features: [N, D] or [N, R, D] float, one row a distinct image; read from disk when used.
+        path: of the features.
+    """
+
+    captions: Captions
+    features: np.ndarray
+    path: str
+
+    def read(self, rows: np.ndarray) -> np.ndarray:
+        """The features of images: [B, ...] float32."""
+        return np.asarray(self.features[rows], np.float32)
+
+
+def read_precomputed(directory: str | os.PathLike, split: str) -> Precomputed:
+    """Opens a split; the file's name is the official one, "dev" for "val".
+
+    Captions are one a line. There are as many rows of features as captions (caption c is of row c;
+    rows that repeat in blocks, as vsepp wrote them, are told by being equal), or a whole fraction
+    (five lines an image: caption c is of row c // 5).
+
+    Args:
+        directory: such as `f30k_precomp`.
+        split: "train", "val" or "test", or another name that files have, such as "testall".
+
+    Raises:
+        CaptionError: naming the file, if shapes do not fit, a file is missing or a line is empty.
+    """
+    names = [split, "dev"] if split == "val" else [split]
+    name = next((n for n in names if Path(directory, f"{n}_ims.npy").exists()), names[-1])
+    path, text_path = (Path(directory, f"{name}_{end}") for end in ("ims.npy", "caps.txt"))
+    try:
+        features = np.load(path, mmap_mode="r", allow_pickle=False)
+        lines = text_path.read_bytes().decode("utf-8-sig").splitlines()
+    except (OSError, ValueError) as error:
+        raise CaptionError(f"{path} and {text_path.name}: {error}") from error
+    texts = tuple(line.strip() for line in lines)
+    if features.ndim not in (2, 3) or not np.issubdtype(features.dtype, np.floating):
+        raise CaptionError(f"{path}: holds {features.dtype} {features.shape}, not [N, D] or "
+                           "[N, regions, D] floats")  # fmt: skip
+    empty = [number for number, text in enumerate(texts, 1) if not text]
+    if empty or not texts:
+        raise CaptionError(f"{text_path}: line {empty[0] if empty else 1} is empty")
+    images, rest = divmod(len(texts), max(1, len(features)))
+    if rest or not images:
+        raise CaptionError(
+            f"{text_path}: {len(texts)} captions for {len(features)} rows of {path.name}: their "
+            "number must be that of the rows or a multiple of it"
+        )
+    image_of = np.arange(len(texts)) // images
+    if images == 1:
+        image_of, features = _distinct(features)
+    ids = tuple(f"{name}/{row}" for row in range(image_of[-1] + 1))
+    return Precomputed(Captions(texts, image_of.astype(np.int32), ids), features, str(path))
+
+
+def _distinct(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Rows that repeat the one before them are one image: (image of each row, distinct rows)."""
+    new = np.ones(len(features), bool)
+    for start in range(1, len(features), 1024):
+        stop = min(start + 1024, len(features))
+        same = features[start:stop] == features[start - 1 : stop - 1]
+        new[start:stop] = ~same.reshape(stop - start, -1).all(axis=1)
+    if new.all():
+        return np.arange(len(features)), features
+    return np.cumsum(new) - 1, _Rows(features, np.flatnonzero(new))
+
+
+class _Rows:
+    """Some rows of an array on disk, read when asked for."""
+
+    def __init__(self, array: np.ndarray, rows: np.ndarray) -> None:
+        self._array, self._rows = array, rows
+        self.shape, self.dtype = (len(rows), *array.shape[1:]), array.dtype
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, places: np.ndarray) -> np.ndarray:
+        return self._array[self._rows[places]]
+
+
+def read_scan_vocabulary(path: str | os.PathLike) -> Vocabulary:
+    """Reads SCAN's `{name}_precomp_vocab.json`: {"word2idx", "idx2word", "idx"}.
+
+    Its ids are <pad> 0, <start> 1, <end> 2, <unk> 3, then the words; ours are 0 padding, 1 unknown,
+    2 <start>, 3 <end>, then the same words with the same ids.
+
+    Raises:
+        CaptionError: if the file is no such vocabulary.
+    """
+    try:
+        data = json.loads(Path(path).read_text(encoding="utf-8"))
+        ids = {word: int(number) for word, number in data["word2idx"].items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise CaptionError(f"{path}: is no vocabulary of SCAN: {error!r}") from error
+    return vocabulary_of_ids(ids, str(path))
+
+
+def vocabulary_of_ids(ids: dict[str, int], source: str) -> Vocabulary:
+    """A vocabulary from vsepp's ids of words, see `read_scan_vocabulary`.
+
+    Raises:
+        CaptionError: if the special words have other ids, or the ids have gaps.
+    """
+    special = {"<pad>": 0, "<start>": 1, "<end>": 2, "<unk>": 3}
+    words = sorted(ids, key=ids.get)
+    if any(ids.get(word) != number for word, number in special.items()) or [
+        ids[word] for word in words
+    ] != list(range(len(words))):
+        raise CaptionError(f"{source}: ids are not <pad> 0, <start> 1, <end> 2, <unk> 3, then one "
+                           "a word without gaps")  # fmt: skip
+    return Vocabulary((START, END, *words[4:]))

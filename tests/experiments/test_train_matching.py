@@ -1,0 +1,222 @@
+"""Real photos and captions through all stages, with a backbone and steps as few as can be."""
+
+import dataclasses
+import json
+import pathlib
+import re
+
+import keras
+import numpy as np
+import pytest
+from absl import flags
+
+from experiments import (
+    common_flags,
+    evaluate_matching,
+    matching_experiment,
+    matching_flags,
+    search_matching,
+)
+from experiments.matching_flags import Settings
+from imgtext_tf import runs
+from tfrecords_tools import build_captions, caption_plan
+
+FLAGFILES = sorted(common_flags.FLAGFILES.glob("liu2019/*.flags"))
+
+
+def settings_of(*arguments: str) -> Settings:
+    """The settings that a script would run with these arguments."""
+    values = flags.FlagValues()
+    for flag in flags.FLAGS.flags_by_module_dict()["experiments.common_flags"]:
+        values[flag.name] = flag
+    flags.DEFINE_string("flagfile", "", "", flag_values=values)
+    flags.DEFINE_string("undefok", "", "", flag_values=values)
+    matching_flags.define_flags(values)
+    for flag in flags.FLAGS.flags_by_module_dict()["experiments.common_flags"]:
+        flag.unparse()
+    values(["script", *arguments])
+    found = matching_flags.settings_from_flags(values)
+    for flag in flags.FLAGS.flags_by_module_dict()["experiments.common_flags"]:
+        flag.unparse()
+    return found
+
+
+@pytest.mark.parametrize("path", FLAGFILES, ids=lambda path: path.stem)
+def test_every_flagfile_parses_into_stages(path):
+    settings = settings_of(f"--flagfile={path}", "--run_dir=x")
+    stages = matching_flags.parse_stages(settings)
+    assert settings.batch_size == 128 and settings.embed_dim == 1024
+    if "one_stage" not in path.stem:
+        assert stages[0].train == ("image", "text") and stages[0].losses == ("triplet",)
+    if path.stem.endswith("adversarial"):
+        assert [stage.name[2:4] for stage in stages][:3] == ["S1", "S2", "S3"]
+        assert "adversarial" in stages[2].losses and stages[2].learning_rate == 2e-5
+    if "finetuned" in path.stem:
+        assert "cnn" in stages[-1].train and settings.live_images
+    if "order" in path.stem:
+        assert (settings.measure, settings.absolute, stages[0].margin) == ("order", True, 0.05)
+
+
+def test_no_flag_at_all_means_the_defaults_of_the_settings():
+    assert settings_of("--run_dir=x") == Settings(run_dir="x")
+
+
+@pytest.mark.parametrize(
+    ("stages", "message"),
+    [
+        ("S9:steps=2", "unknown stage 'S9'"),
+        ("S1:pace=2", "'pace=2' of stage S1 is no setting"),
+        ("S1:steps=two", "steps=two: give a value of type int"),
+    ],
+)
+def test_wrong_stages_are_named(stages, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        matching_flags.parse_stages(Settings(run_dir="x", stages=stages))
+
+
+def test_tables_name_installed_flagfiles():
+    folder = pathlib.Path(common_flags.FLAGFILES).parent / "tables"
+    lines = [line for path in folder.glob("liu2019_*.csv") for line in path.read_text().split("\n")]
+    named = {line.split(",liu2019/")[1].split(",")[0] for line in lines if ",liu2019/" in line}
+    assert named and named <= {path.name for path in FLAGFILES}
+
+
+@pytest.fixture(scope="module")
+def trained(kit, tmp_path_factory):
+    """24 real photos, and a run of all three stages on them."""
+    folder = tmp_path_factory.mktemp("matching")
+    source = json.loads((kit / "flickr8k" / "dataset_flickr8k.json").read_text())
+    chosen = []
+    for split, count in (("train", 16), ("val", 4), ("test", 4)):
+        chosen += [image for image in source["images"] if image["split"] == split][:count]
+    (folder / "few.json").write_text(json.dumps(source | {"images": chosen}))
+    build_captions.run(
+        caption_plan.Settings(
+            output_dir=str(folder / "data"),
+            karpathy_json=str(folder / "few.json"),
+            karpathy_images=str(kit / "flickr8k" / "Flicker8k_Dataset"),
+        )
+    )
+    settings = Settings(
+        run_dir=str(folder / "run"),
+        data_dir=str(folder / "data"),
+        backbone="small_cnn",
+        backbone_weights="none",
+        image_size=64,
+        stages="S1:steps=6;S2:steps=2;S3:steps=3",
+        batch_size=16,
+        embed_dim=16,
+        word_dim=8,
+        min_count=2,
+        classifier_units=(8,),
+        eval_every=3,
+        checkpoint_every=3,
+        refit=True,
+        deterministic=False,
+    )
+    return settings, matching_experiment.run(settings)
+
+
+def test_the_result_names_protocol_data_and_stages(trained):
+    settings, result = trained
+    saved = json.loads((pathlib.Path(settings.run_dir) / "result.json").read_text())
+    assert saved["metrics"] == result["metrics"]
+    assert result["protocol"] == "flickr8k 4 images" and result["dataset"]["kind"] == "real"
+    assert [stage["name"] for stage in result["stages"]] == ["1_S1", "2_S2", "3_S3"]
+    assert len(result["chosen"]) == 3
+    names = {"test/rsum", "test/i2t_r1", "test/t2i_median", "test/probe_accuracy",
+             "test/centroid_distance", "test/classifier_accuracy"}  # fmt: skip
+    assert names <= set(result["metrics"])
+    run = pathlib.Path(settings.run_dir)
+    pictures = {path.stem for path in (run / "figures").glob("*.png")}
+    assert pictures == {
+        "modalities_test",
+        *(f"modalities_val_{n}" for n in ("1_S1", "2_S2", "3_S3")),
+    }
+    assert (run / "tensorboard" / "projector" / "tensors.tsv").exists()
+
+
+def test_a_stopped_run_ends_like_one_never_stopped(trained, tmp_path):
+    settings, _ = trained
+    parts = dataclasses.replace(
+        settings, run_dir=str(tmp_path / "parts"), refit=False, stage_start="last"
+    )
+    whole = dataclasses.replace(parts, run_dir=str(tmp_path / "whole"))
+    matching_experiment.run(whole)
+    matching_experiment.run(dataclasses.replace(parts, max_steps=7))  # inside of the second stage
+    matching_experiment.run(parts)
+    one, two = (runs.load(folder).model.get_weights() for folder in (whole.run_dir, parts.run_dir))
+    for mine, other in zip(one, two, strict=True):
+        np.testing.assert_allclose(mine, other, atol=1e-6)
+
+
+def test_live_pixels_move_the_cnn_in_s4_only(trained, tmp_path):
+    settings, _ = trained
+    live = dataclasses.replace(
+        settings, run_dir=str(tmp_path / "live"), live_images=True, refit=False, stage_start="last",
+        stages="S1:steps=2;S4T:steps=1", batch_size=4,
+    )  # fmt: skip
+    matching_experiment.run(live)
+    stages = pathlib.Path(live.run_dir, "stages")
+    after = [
+        keras.saving.load_model(stages / name / "model_last.keras", compile=False).backbone
+        for name in ("1_S1", "2_S4T")
+    ]
+    one, two = (model.get_weights() for model in after)
+    assert any((a != b).any() for a, b in zip(one, two, strict=True))
+    assert runs.load(live.run_dir).model.backbone is not None
+
+
+def test_precomputed_features(trained, tmp_path):
+    settings, _ = trained
+    rng = np.random.default_rng(0)
+    for split, count in (("train", 8), ("dev", 3), ("test", 3)):
+        np.save(tmp_path / f"{split}_ims.npy", rng.random((count, 2, 5), np.float32))
+        lines = [f"picture {i // 5} of {split} has number {i}" for i in range(5 * count)]
+        (tmp_path / f"{split}_caps.txt").write_text("\n".join(lines) + "\n")
+    given = dataclasses.replace(
+        settings, run_dir=str(tmp_path / "run"), data_dir="", precomputed=str(tmp_path),
+        stages="S1:steps=2", refit=False, image_pooling="max", tokens="nltk",
+    )  # fmt: skip
+    result = matching_experiment.run(given)
+    assert result["protocol"].endswith("3 images")
+    with pytest.raises(ValueError, match="precomputed features"):
+        search_matching.Searcher(given.run_dir)
+
+
+def test_evaluation_and_ensemble(trained, tmp_path):
+    settings, result = trained
+    asked = Settings(run_dir="", data_dir=settings.data_dir, eval_only=True)
+    found = evaluate_matching.run(
+        asked, [settings.run_dir, settings.run_dir], str(tmp_path / "both.json")
+    )
+    # A run with itself is the run.
+    assert found["ensemble"]["metrics"]["rsum"] == pytest.approx(result["metrics"]["test/rsum"])
+    assert json.loads((tmp_path / "both.json").read_text())["runs"] == [settings.run_dir] * 2
+
+
+def test_search_in_photos_and_in_sentences(trained, tmp_path):
+    settings, _ = trained
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    import tensorflow as tf
+
+    for number in range(3):
+        pixels = np.random.default_rng(number).integers(0, 255, (40, 50, 3), np.uint8)
+        (photos / f"{number}.png").write_bytes(tf.io.encode_png(pixels).numpy())
+    ask = search_matching.Settings(
+        run_dir=settings.run_dir, photos=str(photos), sentence="A dog runs.", top=2,
+        output=str(tmp_path / "sheet.png"), cache=str(tmp_path / "cache.npz"),
+    )  # fmt: skip
+    found = search_matching.run(ask)
+    assert len(found) == 2 and found[0][1] >= found[1][1]
+    assert (tmp_path / "sheet.png").read_bytes()[:4] == b"\x89PNG"
+    again = search_matching.run(ask)
+    assert [name for name, _ in again] == [name for name, _ in found]
+    (tmp_path / "lines.txt").write_text("a dog\n\na cat sits\n")
+    by_photo = search_matching.Settings(
+        run_dir=settings.run_dir, photo=str(photos / "1.png"), sentences=str(tmp_path / "lines.txt")
+    )
+    assert {name for name, _ in search_matching.run(by_photo)} == {"a dog", "a cat sits"}
+    with pytest.raises(ValueError, match="--sentence and --photos"):
+        search_matching.run(dataclasses.replace(ask, photos=""))
