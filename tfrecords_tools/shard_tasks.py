@@ -46,7 +46,9 @@ def write_shard(task: ShardTask) -> shards.ShardInfo:
     except shards.ShardError as error:
         _LOG.warning("writing a damaged shard again: %s", error)
         info = None
-    return info or shards.write_shard(task.path, "relation", _records(task))
+    # A build has classes of the user's own throughout, or none.
+    kind = "own_relation" if task.pairs[0].label else "relation"
+    return info or shards.write_shard(task.path, kind, _records(task))
 
 
 def _records(task: ShardTask) -> Iterator[dict[str, Any] | base.BadRecord]:
@@ -63,16 +65,14 @@ def _records(task: ShardTask) -> Iterator[dict[str, Any] | base.BadRecord]:
             continue
         if task.resize and min(height, width) > task.resize:
             data, height, width = shrink(data, height, width, task.resize)
-        yield {
+        metrics = {"cmi": pair.cmi, "sc": pair.sc, "stat": pair.stat}
+        yield ({} if pair.label else metrics) | {
             "id": pair.id,
             "image": data,
             "image_id": image_id,
             "height": height,
             "width": width,
             "sentences": list(pair.sentences),
-            "cmi": pair.cmi,
-            "sc": pair.sc,
-            "stat": pair.stat,
             "relation": pair.relation,
             "source": pair.source,
             "group": pair.group,

@@ -29,6 +29,7 @@ from imgtext_tf.data.shards import ShardError, ShardReader
 from imgtext_tf.data.text import Vocabulary, pad_text, tokenize
 
 _PREFETCH = 4
+_PAIRS = ("relation", "own_relation")
 
 # The plans are had from here, too.
 __all__ = [
@@ -38,6 +39,7 @@ __all__ = [
     "relation_dataset",
     "rows_of_ids",
     "steps_per_epoch",
+    "text_inputs",
 ]
 
 
@@ -46,7 +48,7 @@ def relation_dataset(
     *,
     target: str,
     batch_size: int,
-    vocabulary: Vocabulary,
+    vocabulary: Vocabulary | None,
     training: bool,
     seed: int = 0,
     start_step: int = 0,
@@ -69,10 +71,10 @@ def relation_dataset(
     """Batches of image-text pairs and their labels, by the names of `examples.BATCH_NAMES`.
 
     Args:
-        reader: of records of kind "relation".
+        reader: of records of kind "relation" or "own_relation".
         target: "relation", "cmi", "sc" or "stat".
         batch_size: rows of a global batch.
-        vocabulary: gives the word ids.
+        vocabulary: gives the word ids; None gives no texts.
         training: True draws forever in the order of `batch_rows`; False gives every row once in
             the order of `evaluation_rows`, with `id` among the inputs.
         seed: of order and distortions.
@@ -102,7 +104,7 @@ def relation_dataset(
         ValueError: if a row has no label, or there are fewer rows than a training batch.
         KeyError: if the feature cache lacks an image.
     """
-    if reader.record_kind != "relation":
+    if reader.record_kind not in _PAIRS:
         raise ShardError(f"{reader.directory}: holds {reader.record_kind!r} records, not relations")
     rows = np.arange(len(reader)) if rows is None else np.asarray(rows, np.int64)
     labels = _labels(reader, rows, target)
@@ -123,13 +125,13 @@ def relation_dataset(
     def make_batch(step: tf.Tensor) -> tuple:
         serialized, ids, label, row, cached = read(step)
         decode_images = image_size is not None and features is None
-        fields = ["sentences", "image"] if decode_images else ["sentences"]
-        record = examples.decode("relation", serialized, fields=fields)
-        words = tokenize(record["sentences"][:, :max_sentences])[:, :, :max_words]
-        word_ids = vocabulary.ids(words)
-        inputs = {"word_ids": pad_text(word_ids, fixed=fixed_padding, **limits)}
-        if ngrams is not None:
-            inputs["ngram_ids"] = fasttext.ngram_ids(words, inputs["word_ids"], **ngrams)
+        fields = ["sentences"] * (vocabulary is not None) + ["image"] * decode_images
+        record = examples.decode(reader.record_kind, serialized, fields=fields) if fields else {}
+        inputs = {}
+        if vocabulary is not None:
+            inputs |= text_inputs(
+                record["sentences"], vocabulary, ngrams=ngrams, fixed=fixed_padding, **limits
+            )
         if features is not None:
             inputs["image_features"] = features.decode(cached)
         elif decode_images:
@@ -157,14 +159,44 @@ def relation_dataset(
     return dataset.prefetch(_PREFETCH).with_options(options)
 
 
+def text_inputs(
+    sentences: tf.RaggedTensor,
+    vocabulary: Vocabulary,
+    *,
+    max_sentences: int = 30,
+    max_words: int = 50,
+    ngrams: Mapping[str, int] | None = None,
+    fixed: bool = False,
+) -> dict[str, tf.Tensor]:
+    """What models take of texts: the same here, in predictions and in exported models.
+
+    Args:
+        sentences: [B, (S)] string.
+        vocabulary: gives the word ids.
+        max_sentences: further sentences are cut off.
+        max_words: further words of a sentence are cut off.
+        ngrams: see `relation_dataset`.
+        fixed: pad to these limits, not to the longest of the batch.
+
+    Returns:
+        `word_ids` [B, S, W] int32 and, with n-grams, `ngram_ids` [B, S, W, G] int32.
+    """
+    limits = {"max_sentences": max_sentences, "max_words": max_words}
+    words = tokenize(sentences[:, :max_sentences])[:, :, :max_words]
+    inputs = {"word_ids": pad_text(vocabulary.ids(words), fixed=fixed, **limits)}
+    if ngrams is not None:
+        inputs["ngram_ids"] = fasttext.ngram_ids(words, inputs["word_ids"], **ngrams)
+    return inputs
+
+
 def _labels(reader: ShardReader, rows: np.ndarray, target: str) -> np.ndarray:
     """[records] int32 of the whole split; -1 outside of `rows`."""
-    relations.labels_of(target)
+    relations.labels_of(target, reader.own_labels)
     names = reader.index["relation"]
     labels = np.full(len(names), -1, np.int32)
     for name in np.unique(names[rows]):
         try:
-            label = relations.label_index(target, name.decode("utf-8"))
+            label = relations.label_index(target, name.decode("utf-8"), reader.own_labels)
         except ValueError as error:
             first = reader.index["id"][rows[names[rows] == name][0]].decode("utf-8")
             raise ValueError(f"{reader.directory}: record {first!r}: {error}") from error
