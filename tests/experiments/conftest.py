@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from experiments import relation_experiment, relation_report
 from imgtext_tf import relations
 from imgtext_tf.data import shards
+from tests.tiny_runs import settings_of
 
 PAIRS = {"train": 12, "val": 4, "test": 4}
 # One word tells the class, the others are noise: a model of texts can learn it in a few steps.
@@ -39,6 +41,14 @@ def record(relation: str, split: str, number: int) -> dict:
     }
 
 
+@pytest.fixture(scope="session", autouse=True)
+def small_sheets():
+    """One example a class: drawing 24 takes longer than training on them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(relation_report, "_PAIRS_SHOWN", len(relations.RELATIONS))
+        yield
+
+
 @pytest.fixture(scope="session")
 def tiny_data(tmp_path_factory) -> pathlib.Path:
     folder = tmp_path_factory.mktemp("tiny_data")
@@ -60,3 +70,11 @@ def tiny_data(tmp_path_factory) -> pathlib.Path:
         notes={},
     )
     return folder
+
+
+@pytest.fixture(scope="session")
+def cached_run(tiny_data, tmp_path_factory):
+    """A run from cached features: (settings, result)."""
+    folder = tmp_path_factory.mktemp("cached")
+    settings = settings_of(tiny_data, folder / "run", cache_features=str(folder / "cache"))
+    return settings, relation_experiment.run(settings)

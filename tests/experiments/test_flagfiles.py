@@ -12,7 +12,7 @@ from experiments import common_flags, relation_flags, train_metric  # noqa: F401
 
 FILES = sorted(common_flags.FLAGFILES.rglob("*.flags"))
 # What depends on the user's machine, or is drawn anew for every repetition.
-NOT_IN_A_FLAGFILE = ("data_dir", "run_dir", "vectors", "seed", "eval_only")
+NOT_IN_A_FLAGFILE = ("data_dir", "run_dir", "init_from", "vectors", "seed", "eval_only")
 
 
 def lines_of(path: pathlib.Path) -> list[str]:
