@@ -7,7 +7,7 @@ r"""Measures training steps and the input pipeline, as ratios of what alternates
 Three questions: what padding a batch to its longest text saves against 30 sentences of 50 words,
 what cached feature maps save against the live backbone, and how many pairs a second the input
 pipeline gives. Every variant runs once a round, in turn, so that a slow moment of the machine
-meets all of them.
+meets all of them. `--output` is a file of Markdown; the default is `benchmark.md` of the run.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ from imgtext_tf import runs, training
 
 FLAGS = flags.FLAGS
 
-flags.DEFINE_string("output", None, "Markdown file to write; default: benchmark.md of the run.")
 flags.DEFINE_integer("rounds", 5, "How often each variant is measured.", lower_bound=2)
 flags.DEFINE_integer("steps", 10, "Training steps of one measurement.", lower_bound=1)
 flags.DEFINE_integer("pipeline_steps", 20, "Batches of one pipeline measurement.", lower_bound=1)
+flags.declare_key_flag("output")
 flags.adopt_module_key_flags(relation_flags)
 
 # Gives the seconds of one training step or of one batch.

@@ -30,6 +30,8 @@ MISTAKES = (
 STOPPED = 128 + signal.SIGTERM
 
 flags.DEFINE_string("data_dir", None, "Folder of the shards that tfrecords_tools.build wrote.")
+flags.DEFINE_string("input", None, "What to read; the script says which kinds of file.")
+flags.DEFINE_string("output", None, "The file to write; the script says which kind.")
 flags.DEFINE_string("run_dir", None, "Folder of the run: settings, weights, TensorBoard, result.")
 flags.DEFINE_integer("seed", 0, "Seed of initialisation, order, dropout and distortions.")
 flags.DEFINE_integer("batch_size", 12, "Pairs a training step.", lower_bound=1)
@@ -39,6 +41,7 @@ flags.DEFINE_list("eval_steps", [], "Steps after which to evaluate on val (comma
 flags.DEFINE_integer("eval_every", 0, "Steps between two evaluations on val; 0: see eval_steps.")
 flags.DEFINE_bool("eval_only", False, "Evaluate the run's best weights; do not train.")
 flags.DEFINE_enum("eval_split", "test", ["val", "test"], "The split to report on.")
+flags.DEFINE_enum("which", "best", ["best", "last"], "The trained run's model to use.")
 flags.DEFINE_bool("deterministic", False, "Bit-equal repetition, at some cost in speed.")
 flags.DEFINE_bool("mixed_precision", False, "Compute in 16 bits: float16 on a GPU, else bfloat16.")
 flags.DEFINE_bool("jit_compile", False, "Compile the training step with XLA.")

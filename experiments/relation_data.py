@@ -45,13 +45,15 @@ class Data:
     @property
     def labels(self) -> tuple[str, ...]:
         """The class names of the target, in label order."""
-        return relations.labels_of(self.settings.target)
+        return labels_of(self.settings, self.readers)
 
     def truth(self, split: str) -> np.ndarray:
         """The labels of a split: [records] int64."""
-        names, places = np.unique(self.readers[split].index["relation"], return_inverse=True)
-        target = self.settings.target
-        labels = [relations.label_index(target, name.decode("utf-8")) for name in names]
+        reader, target = self.readers[split], self.settings.target
+        names, places = np.unique(reader.index["relation"], return_inverse=True)
+        labels = [
+            relations.label_index(target, name.decode("utf-8"), reader.own_labels) for name in names
+        ]
         return np.array(labels, np.int64)[places]
 
     def rows(self, split: str) -> np.ndarray:
@@ -101,7 +103,7 @@ class Data:
             self.readers[split],
             target=settings.target,
             batch_size=settings.batch_size,
-            vocabulary=self.vocabulary,
+            vocabulary=None if settings.inputs == "image" else self.vocabulary,
             image_size=settings.image_size if pixels else None,
             central_fraction=settings.central_fraction,
             features=self.features,
@@ -128,6 +130,11 @@ class Data:
         manifest = next(iter(self.readers.values())).manifest
         digest = manifest_digest(self.readers)
         return {"name": manifest["name"], "kind": manifest["kind"], "manifest_sha256": digest}
+
+
+def labels_of(settings: Settings, readers: dict[str, shards.ShardReader]) -> tuple[str, ...]:
+    """The class names of the target in a data set, in label order."""
+    return relations.labels_of(settings.target, next(iter(readers.values())).own_labels)
 
 
 def manifest_digest(readers: dict[str, shards.ShardReader]) -> str:
@@ -245,6 +252,7 @@ def texts(reader: shards.ShardReader) -> Iterator[list[list[str]]]:
     """The words of every pair's sentences, in the order of the records."""
     for start in range(0, len(reader), _CHUNK):
         rows = np.arange(start, min(start + _CHUNK, len(reader)))
-        record = examples.decode("relation", tf.constant(reader.read(rows)), fields=["sentences"])
+        data = tf.constant(reader.read(rows))
+        record = examples.decode(reader.record_kind, data, fields=["sentences"])
         for sentences in text.tokenize(record["sentences"]).to_list():
             yield [[word.decode("utf-8") for word in sentence] for sentence in sentences]

@@ -12,11 +12,11 @@ from typing import Any
 import keras
 from absl import logging
 
-from experiments import relation_data, relation_report
+from experiments import relation_data, relation_report, relation_start
 from experiments.relation_data import Data
 from experiments.relation_flags import Settings
 from imgtext_tf import relations, runs, training
-from imgtext_tf.data import fasttext, text
+from imgtext_tf.data import fasttext, shards, text
 from imgtext_tf.models import relation_classifier
 
 # What an evaluation may be told anew; all else is the trained run's.
@@ -87,11 +87,13 @@ def _train(
     settings: Settings, run_dir: runs.RunDirectory, board: training.Board
 ) -> tuple[Data, dict[str, Any]]:
     """Builds data and model and trains: (data, outcome of `training.fit`)."""
+    if settings.init_from:
+        settings = relation_start.settings_from(settings)
     may_change = {*runs.MAY_CHANGE, *_EVALUATION, "checkpoint_every"}
     if settings.learning_rate_schedule != "constant":
         may_change -= {"max_steps"}  # the schedule depends on it
-    relation_report.check_monitor(settings)
     readers = relation_data.open_readers(settings)
+    relation_report.check_monitor(settings, relation_data.labels_of(settings, readers))
     run_dir.begin(
         dataclasses.asdict(settings) | {_DIGEST: relation_data.manifest_digest(readers)},
         script="experiments."
@@ -99,20 +101,11 @@ def _train(
         module=relation_classifier.__name__,
         may_change=may_change,
     )
-    vocabulary, vectors = relation_data.open_text(settings, readers["train"], run_dir)
-    training.set_seed(settings.seed, settings.deterministic)
-    encoder = relation_data.open_encoder(settings)
-    data = Data(
-        settings,
-        readers,
-        vocabulary,
-        vectors.ngram_settings() if vectors is not None and vectors.has_ngrams else None,
-        relation_data.open_features(settings, readers, encoder),
-    )
-    model = build_model(data, vectors, encoder)
+    build = _start_from_run if settings.init_from else _start_anew
+    data, encoder, model = build(settings, readers, run_dir)
     run_dir.describe_model(
         labels=data.labels,
-        vocabulary=vocabulary.words,
+        vocabulary=data.vocabulary.words,
         preprocessing={
             "image_size": settings.image_size,
             "central_fraction": settings.central_fraction,
@@ -139,6 +132,33 @@ def _train(
         board=board,
     )
     return data, outcome | {"parameters": model.count_params()}
+
+
+def _start_anew(
+    settings: Settings, readers: dict[str, shards.ShardReader], run_dir: runs.RunDirectory
+) -> tuple[Data, keras.Model | None, keras.Model]:
+    """(data, image encoder, compiled model) with untrained weights."""
+    vocabulary, vectors = relation_data.open_text(settings, readers["train"], run_dir)
+    training.set_seed(settings.seed, settings.deterministic)
+    encoder = relation_data.open_encoder(settings)
+    ngrams = vectors.ngram_settings() if vectors is not None and vectors.has_ngrams else None
+    features = relation_data.open_features(settings, readers, encoder)
+    data = Data(settings, readers, vocabulary, ngrams, features)
+    return data, encoder, build_model(data, vectors, encoder)
+
+
+def _start_from_run(
+    settings: Settings, readers: dict[str, shards.ShardReader], _: runs.RunDirectory
+) -> tuple[Data, keras.Model | None, keras.Model]:
+    """(data, image encoder, compiled model) with the weights of the run `init_from`."""
+    start = relation_start.load(settings)
+    training.set_seed(settings.seed, settings.deterministic)
+    share = relation_start.known_share(start.vocabulary, settings.data_dir)
+    logging.info("the run's vocabulary knows %.1f %% of the train split's words", 100 * share)
+    features = relation_data.open_features(settings, readers, start.encoder)
+    data = Data(settings, readers, start.vocabulary, start.ngrams, features)
+    classifier = relation_start.with_labels(start, data.labels)
+    return data, start.encoder, _compiled(classifier, data, start.encoder)
 
 
 def build_model(
@@ -185,6 +205,12 @@ def build_model(
         seed=settings.seed,
         compact=compact and not settings.jit_compile,
     )
+    return _compiled(model, data, encoder)
+
+
+def _compiled(model: keras.Model, data: Data, encoder: keras.Model | None) -> keras.Model:
+    """Puts the encoder in front of the classifier where pixels are read, and compiles it."""
+    settings = data.settings
     if encoder is not None and data.features is None:
         model = relation_classifier.with_backbone(model, encoder)
     model.compile(

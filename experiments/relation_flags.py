@@ -22,6 +22,7 @@ class Settings:
     data_dir: str
     run_dir: str
     target: str = "relation"
+    init_from: str = ""
     # Image.
     backbone: str = "inception_resnet_v2"
     backbone_weights: str = "imagenet"
@@ -79,6 +80,20 @@ class Settings:
     eval_split: str = "test"
 
 
+# What a run that starts from another one takes over from it.
+OF_MODEL = (
+    *("backbone", "backbone_weights", "tune_backbone", "image_size", "input_range"),
+    *("central_fraction", "vectors", "vectors_limit", "extend_vocabulary", "train_vectors"),
+    *("max_sentences", "max_words", "inputs", "image_attention", "gru_units", "image_dim"),
+    *("fusion", "fc_units", "image_dropout", "text_dropout", "word_dropout", "region_dropout"),
+)
+
+flags.DEFINE_string(
+    "init_from",
+    Settings.init_from,
+    "Run directory to start from: its model and vocabulary, with a new output layer where the "
+    "classes are others.",
+)
 # Image.
 flags.DEFINE_string(
     "backbone",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pathlib
 import shlex
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -17,19 +18,24 @@ from experiments.relation_data import Data
 from experiments.relation_flags import Settings
 from imgtext_tf import evaluation, figures, relations, runs, training
 from imgtext_tf.data import examples, images, pipeline
-from imgtext_tf.metrics import classification
+from imgtext_tf.metrics import calibration, classification
 
 _PAIRS_SHOWN = 24
 _COLUMNS = ("ids", "labels", "predicted", "probabilities")
+# The abstain thresholds whose cost on val a run lists.
+_THRESHOLDS = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
 
 
-def check_monitor(settings: Settings) -> None:
+def check_monitor(settings: Settings, labels: Sequence[str]) -> None:
     """Sees before a long training that its evaluations will give the monitored metric.
+
+    Args:
+        settings: of the run.
+        labels: the class names.
 
     Raises:
         ValueError: listing the metrics, if they will not.
     """
-    labels = relations.labels_of(settings.target)
     every = np.arange(len(labels))
     names = ["loss", *classification.classification_metrics(every, every, labels)]
     known = [f"val/{name}" for name in names]
@@ -83,9 +89,11 @@ def report(
         "best_step": before.get("best_step"),
     } | outcome
     reported = before.get("metrics", {}) | {f"{split}/loss": metrics["loss"]}
+    temperature = _temperature(data, run_dir, model, arrays)
     parts = parts_of(data, split, arrays["ids"])
     for part, chosen in parts.items():
         of_part = part_metrics(data, arrays["labels"][chosen], arrays["predicted"][chosen])
+        of_part |= _errors(arrays["logits"][chosen], arrays["labels"][chosen], temperature)
         reported |= {f"{part}/{name}": value for name, value in of_part.items()}
         logging.info(
             "%s, %d pairs: accuracy %.4f, macro recall %.4f; majority class %.4f",
@@ -95,8 +103,10 @@ def report(
         )
         pictures = _pictures(data, split, part, {k: arrays[k][chosen] for k in _COLUMNS})
         for name, figure in pictures.items():
-            figures.save(figure, run_dir.figures / f"{part}_{name}.png")
-            board.image(known["step"], f"{part}/{name}", figures.to_image(figure))
+            # Read back, for drawing it again would take much longer.
+            saved = figures.save(figure, run_dir.figures / f"{part}_{name}.png").read_bytes()
+            pixels = images.decode_pixels(tf.constant(saved)).numpy()
+            board.image(known["step"], f"{part}/{name}", pixels)
     if run_dir.read_history():
         figures.save(figures.curves_figure(run_dir.read_history()), run_dir.figures / "curves.png")
     board.flush()
@@ -113,10 +123,59 @@ def report(
         command=before.get("command", this) if data.settings.eval_only else this,
         evaluation_command=this,
         best_step=known["best_step"],
+        temperature=temperature,
     )
     logging.info("result in %s", run_dir.result_file)
     logging.info("look at it: tensorboard --logdir %s", run_dir.path)
     return result
+
+
+def _temperature(
+    data: Data, run_dir: runs.RunDirectory, model: keras.Model, arrays: dict[str, Any]
+) -> float:
+    """The temperature of the best model, fitted on val once it is trained; 1 without a val.
+
+    Args:
+        data: the opened data set.
+        run_dir: where `calibration.json` stands.
+        model: the best one.
+        arrays: its predictions for the split that is reported on.
+    """
+    if data.settings.eval_only and run_dir.calibration_file.exists():
+        return runs.read_json(run_dir.calibration_file)["temperature"]
+    if "val" not in data.readers:
+        logging.warning("no split val: the probabilities stay as they are, not calibrated")
+        return 1.0
+    if data.settings.eval_split != "val":
+        logging.info("calibrating on val")
+        arrays = evaluation.predict(model, data.evaluation_batches("val"))
+    logits, truth = arrays["logits"], arrays["labels"]
+    temperature = calibration.fit_temperature(logits, truth)
+    errors = _errors(logits, truth, temperature)
+    logging.info(
+        "calibrated on val: temperature %.3f, expected calibration error %.4f before, %.4f after",
+        temperature,
+        *errors.values(),
+    )
+    calibrated = calibration.softmax(logits, temperature)
+    content = {
+        "temperature": temperature,
+        "split": "val",
+        "pairs": len(truth),
+        **errors,
+        "abstaining": calibration.selective_accuracy(calibrated, truth, _THRESHOLDS),
+        "dataset": data.description(),
+    }
+    runs.write_json(run_dir.calibration_file, content)
+    return temperature
+
+
+def _errors(logits: np.ndarray, truth: np.ndarray, temperature: float) -> dict[str, float]:
+    """The expected calibration error before and after the logits are divided by a temperature."""
+    return {
+        name: calibration.expected_calibration_error(calibration.softmax(logits, by), truth)
+        for name, by in (("ece", 1.0), ("ece_calibrated", temperature))
+    }
 
 
 def command(script: str) -> str:
@@ -187,7 +246,7 @@ def _examples(data: Data, split: str, arrays: dict[str, np.ndarray]) -> list[fig
     records = reader.read(pipeline.rows_of_ids(reader.index, ids))
     tiles = []
     for place, record in zip(places, records, strict=True):
-        pair = examples.from_bytes("relation", record)
+        pair = examples.from_bytes(reader.record_kind, record)
         predicted = arrays["predicted"][place]
         tiles.append(
             figures.PairTile(

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import keras
 import numpy as np
+import tensorflow as tf
 import tqdm
 
 from imgtext_tf.metrics import classification
@@ -23,8 +24,7 @@ def predict(
     """Runs a classifier over every batch of a data set.
 
     Args:
-        model: takes the named inputs of a batch but `id`; gives logits [B, C], alone or as
-            "logits" in a dict.
+        model: see `forward`; a batch may hold more than it takes.
         dataset: batches `(inputs, label)` or `(inputs, label, weight)` with `id` [B] string among
             the inputs.
         progress: whether to show a progress bar on stderr.
@@ -37,6 +37,7 @@ def predict(
         EvaluationError: if the data set is empty, has no ids, or gives an id twice.
     """
     ids, labels, logits = [], [], []
+    logits_of = forward(model)
     bar = tqdm.tqdm(
         dataset,
         desc="predict",
@@ -52,8 +53,7 @@ def predict(
             raise EvaluationError("the batches have no `id`: build the data set for evaluation")
         ids.extend(name.decode() for name in np.asarray(inputs.pop("id")))
         labels.append(np.asarray(label, np.int32))
-        output = model.predict_on_batch(inputs)
-        logits.append(np.asarray(output["logits"] if isinstance(output, dict) else output))
+        logits.append(logits_of(inputs))
     if not ids:
         raise EvaluationError("the data set is empty")
     if len(set(ids)) < len(ids):
@@ -66,6 +66,30 @@ def predict(
         "logits": scores,
         "probabilities": np.exp(log_softmax(scores)),
     }
+
+
+def forward(model: keras.Model) -> Callable[[Mapping[str, Any]], np.ndarray]:
+    """The model's inference as one graph for batches of any shape: inputs -> logits [B, C].
+
+    `predict_on_batch` would trace the model again for texts of other lengths.
+
+    Args:
+        model: a functional one with a dict of inputs; gives logits, alone or as "logits" in a dict.
+    """
+    signature = {
+        name: tf.TensorSpec(tensor.shape, tensor.dtype) for name, tensor in model.input.items()
+    }
+
+    @tf.function(input_signature=[signature])
+    def logits_of(inputs: Mapping[str, tf.Tensor]) -> tf.Tensor:
+        output = model(inputs, training=False)
+        return output["logits"] if isinstance(output, dict) else output
+
+    def run(inputs: Mapping[str, Any]) -> np.ndarray:
+        tensors = {name: tf.cast(inputs[name], spec.dtype) for name, spec in signature.items()}
+        return logits_of(tensors).numpy()
+
+    return run
 
 
 def log_softmax(logits: np.ndarray) -> np.ndarray:

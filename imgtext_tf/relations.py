@@ -116,30 +116,40 @@ def relation_of(cmi: int, sc: int, stat: str) -> str:
         ) from None
 
 
-def labels_of(target: str) -> tuple[str, ...]:
+def labels_of(target: str, own: Sequence[str] = ()) -> tuple[str, ...]:
     """The class names of a target: "relation", "cmi", "sc" or "stat", in label order.
 
+    Args:
+        target: what is predicted.
+        own: the class names of data with classes of their own, which have no metrics.
+
     Raises:
-        ValueError: if the target is unknown.
+        ValueError: if the target is unknown, or the data has none.
     """
-    if target == "relation":
-        return RELATIONS
-    if target not in METRIC_VALUES:
+    if target != "relation" and target not in METRIC_VALUES:
         raise ValueError(f"unknown target {target!r}: use relation, {', '.join(METRIC_VALUES)}")
+    if own and target != "relation":
+        raise ValueError(
+            f"the data has classes of its own ({', '.join(own)}), and these have no {target!r}: "
+            "predict their relation"
+        )
+    if target == "relation":
+        return tuple(own) or RELATIONS
     return tuple(f"{target} {value}" for value in METRIC_VALUES[target])
 
 
-def label_index(target: str, relation: str) -> int:
+def label_index(target: str, relation: str, own: Sequence[str] = ()) -> int:
     """The label of a pair of class `relation` for a target of `labels_of`.
 
     Raises:
         ValueError: if the class or the target is unknown.
     """
-    if relation not in METRICS_OF_RELATION:
-        raise ValueError(f"unknown relation {relation!r}: use one of {', '.join(RELATIONS)}")
+    labels = labels_of(target, own)
+    known = tuple(own) or RELATIONS
+    if relation not in known:
+        raise ValueError(f"unknown relation {relation!r}: use one of {', '.join(known)}")
     if target == "relation":
-        return RELATIONS.index(relation)
-    labels_of(target)
+        return labels.index(relation)
     metrics = dict(zip(METRIC_VALUES, METRICS_OF_RELATION[relation], strict=True))
     return METRIC_VALUES[target].index(metrics[target])
 
@@ -185,3 +195,17 @@ def cascade(
             left = [item for item in left if item[1][places[metric]] == value]
         classes.append(left[0][0] if left else UNDEFINED)
     return classes
+
+
+def marginals(probabilities: np.ndarray) -> dict[str, np.ndarray]:
+    """The probabilities of each metric's values, summed over the classes that have the value.
+
+    Args:
+        probabilities: [..., 8] of the classes, in the order of `RELATIONS`.
+
+    Returns:
+        "cmi" [..., 2], "sc" [..., 3] and "stat" [..., 3], in the order of `METRIC_VALUES`.
+    """
+    of_values = np.asarray(probabilities) @ metric_parts().T
+    ends = np.cumsum([len(values) for values in METRIC_VALUES.values()])
+    return dict(zip(METRIC_VALUES, np.split(of_values, ends[:-1], axis=-1), strict=True))

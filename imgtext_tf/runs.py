@@ -5,6 +5,7 @@
     preprocessing.json what inputs went through          history.csv       one row per evaluation
     model_best.keras   best by the monitored metric      model_last.keras  after the last step
     backbone.keras     only where features were cached: what made them
+    calibration.json   temperature of the best model's logits, fitted on val
     checkpoint/        exact resume (see `training`)     tensorboard/      event files
     result.json        the run's outcome                 figures/          PNG files
 
@@ -151,6 +152,7 @@ class RunDirectory:
     result_file = property(lambda self: self.path / "result.json")
     checkpoints = property(lambda self: self.path / "checkpoint")
     backbone_file = property(lambda self: self.path / "backbone.keras")
+    calibration_file = property(lambda self: self.path / "calibration.json")
     tensorboard = property(lambda self: self.path / "tensorboard")
     figures = property(lambda self: self.path / "figures")
 
@@ -400,6 +402,7 @@ class Run:
         labels: class names in label order.
         settings: the settings of the run.
         preprocessing: image size, limits of the text, and so on.
+        calibration: `calibration.json`; empty where the run has none.
     """
 
     model: keras.Model
@@ -407,6 +410,12 @@ class Run:
     labels: tuple[str, ...]
     settings: dict[str, Any]
     preprocessing: dict[str, Any]
+    calibration: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+    @property
+    def temperature(self) -> float:
+        """What the logits are divided by before the softmax; 1 where nothing was fitted."""
+        return float(self.calibration.get("temperature", 1.0))
 
 
 def load(run_dir: str | os.PathLike, which: str = "best") -> Run:
@@ -440,4 +449,5 @@ def load(run_dir: str | os.PathLike, which: str = "best") -> Run:
         labels=tuple(read_json(run.labels_file)),
         settings=settings["settings"],
         preprocessing=read_json(run.preprocessing_file),
+        calibration=read_json(run.calibration_file) if run.calibration_file.exists() else {},
     )

@@ -38,6 +38,14 @@ MAY_IMPORT = {
     "imgtext_tf.optimizers": TEXT_AND_LAYERS,
     "imgtext_tf.explain": TEXT_AND_LAYERS,
     "imgtext_tf.text_similarity": TEXT_AND_LAYERS,
+    # Between a run and a user's files: like export, but in Python.
+    "imgtext_tf.predict": (
+        "imgtext_tf.evaluation",
+        "imgtext_tf.runs",
+        "imgtext_tf.relations",
+        "imgtext_tf.data",
+        "imgtext_tf.metrics",
+    ),
     "imgtext_tf.export": ("imgtext_tf.runs", "imgtext_tf.search", "imgtext_tf.data"),
     "imgtext_tf.evaluation": ("imgtext_tf.metrics",),
     "imgtext_tf.matching_evaluation": ("imgtext_tf.metrics",),

@@ -74,3 +74,21 @@ def test_a_model_of_other_classes_raises(echo):
     data = batches(LOGITS, [0, 0, 0], ["a", "b", "c"])
     with pytest.raises(evaluation.EvaluationError, match="3 outputs for 2 classes"):
         evaluation.evaluate_classifier(echo, data, ["x", "y"], progress=False)
+
+
+def test_batches_of_other_shapes_are_not_traced_anew():
+    traced = []
+
+    class Counting(keras.layers.Layer):
+        def call(self, x):
+            traced.append(1)
+            return keras.ops.sum(x, axis=1)
+
+    inputs = keras.Input([None, 3], name="x")
+    model = keras.Model({"x": inputs, "y": keras.Input([1], name="y")}, Counting()(inputs))
+    del traced[:]
+    logits_of = evaluation.forward(model)
+    for length in (1, 2, 5):
+        batch = {"x": np.ones([4, length, 3]), "y": np.zeros([4, 1]), "more": None}
+        np.testing.assert_array_equal(logits_of(batch), np.full([4, 3], length))
+    assert len(traced) == 1

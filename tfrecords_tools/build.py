@@ -94,7 +94,7 @@ def _make_plan(settings: Settings) -> planning.Plan:
             labelled=labelled,
             seed=seed,
             split_fractions=settings.split_fractions,
-            caps=parse_caps(settings.caps),
+            caps=parse_caps(settings.caps, settings.labels),
             negatives_per_positive=settings.negatives_per_positive,
             max_sentences=settings.max_sentences,
             max_bad_records=settings.max_bad_records,
@@ -186,7 +186,7 @@ def _finish(
     shards.write_manifest(
         settings.output_dir,
         name=NAME,
-        record_kind="relation",
+        record_kind="own_relation" if settings.labels else "relation",
         kind=settings.kind,
         build=recorded(settings),
         splits=infos,
@@ -205,7 +205,9 @@ def summary(report: Mapping[str, Any]) -> str:
     """A report as text: pairs of each class and split, drops and swap shares."""
     names = list(report["pairs"])
     lines = [f"{'pairs (distinct texts)':24}" + "".join(f"{split:>18}" for split in names)]
-    for relation in relations.RELATIONS:
+    found = {relation for counts in report["pairs"].values() for relation in counts}
+    classes = relations.RELATIONS if found <= set(relations.RELATIONS) else sorted(found)
+    for relation in classes:
         cells = [
             f"{report['pairs'][s].get(relation, 0)} "
             f"({report['distinct texts'][s].get(relation, 0)})"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 from absl import flags
@@ -39,6 +39,7 @@ class Settings:
     mapped: tuple[str, ...] = ()
     mapped_images: str | None = None
     mapping: str | None = None
+    labels: tuple[str, ...] = ()
     antonyms: str | None = None
     negatives_per_positive: int = 1
     swap_labelled: bool = False
@@ -61,6 +62,8 @@ SOURCES = frozenset(
     "coco_dir coco_images karpathy_json karpathy_images vist_dir vist_images vist_text ads_dir "
     "ads_images ads_accept ads_products imagenet_dir imagenet_summaries".split()
 )
+# Those that give pairs by themselves, with the classes of Otto2020.
+_SOURCE_FLAGS = ("coco_dir", "karpathy_json", "vist_dir", "ads_dir", "imagenet_dir")
 # What a build's bytes do not depend on, or depend on through the raw data only.
 _NOT_RECORDED = frozenset(
     "output_dir processes vist_dir vist_images karpathy_json karpathy_images coco_dir coco_images "
@@ -88,6 +91,8 @@ def check_settings(settings: Settings) -> None:
     for flag, needed in needs.items():
         if getattr(settings, flag) and not getattr(settings, needed):
             raise BuildError(f"--{flag} needs --{needed}")
+    if settings.labels:
+        _check_own_labels(settings)
     if len(settings.karpathy_json) != len(settings.karpathy_images):
         raise BuildError("give one --karpathy_images folder for each --karpathy_json file")
     if not 0 < settings.limit <= 1:
@@ -96,19 +101,33 @@ def check_settings(settings: Settings) -> None:
         raise BuildError("--processes, --shards and --shard_mb must be at least 1")
 
 
-def parse_caps(text: str) -> dict[str, int]:
+def _check_own_labels(settings: Settings) -> None:
+    names = settings.labels
+    if len(set(names)) < max(2, len(names)) or not all(name.strip() == name for name in names):
+        raise BuildError(f"--labels={','.join(names)}: give two class names or more, all distinct")
+    wrong = [name for name in (*_SOURCE_FLAGS, "swap_labelled") if getattr(settings, name)]
+    if wrong:
+        raise BuildError(f"--labels goes with --jsonl and --mapped only, not with --{wrong[0]}")
+
+
+def parse_caps(text: str, labels: Sequence[str] = ()) -> dict[str, int]:
     """Parses `table1`, `none` or `Class=n,...`.
+
+    Args:
+        text: the flag's value; `table1` caps none of the user's own classes.
+        labels: the user's own class names; none for the eight.
 
     Raises:
         BuildError: if it is none of these.
     """
     if text in ("table1", "none"):
-        return dict(planning.TABLE1_CAPS) if text == "table1" else {}
+        return dict(planning.TABLE1_CAPS) if text == "table1" and not labels else {}
     caps = {}
     for part in text.split(","):
         relation, _, number = part.partition("=")
-        if relation.strip() not in relations.RELATIONS or not number.strip().isdigit():
-            raise BuildError(f"--caps={text}: {part!r} is no Class=n, see relations.RELATIONS")
+        known = labels or relations.RELATIONS
+        if relation.strip() not in known or not number.strip().isdigit():
+            raise BuildError(f"--caps={text}: {part!r} is no Class=n; classes: {', '.join(known)}")
         caps[relation.strip()] = int(number)
     return caps
 
@@ -116,17 +135,10 @@ def parse_caps(text: str) -> dict[str, int]:
 def recorded(settings: Settings) -> dict[str, Any]:
     """The settings that decide a build's bytes, without paths, and the sources given."""
     values = dataclasses.asdict(settings)
-    sources = (
-        "coco_dir",
-        "karpathy_json",
-        "vist_dir",
-        "ads_dir",
-        "imagenet_dir",
-        "jsonl",
-        "mapped",
-    )
     kept = {name: value for name, value in values.items() if name not in _NOT_RECORDED}
-    kept["sources"] = [name for name in sources if values[name]]
+    if not settings.labels:
+        del kept["labels"]
+    kept["sources"] = [name for name in (*_SOURCE_FLAGS, "jsonl", "mapped") if values[name]]
     return json.loads(json.dumps(kept))
 
 
@@ -153,6 +165,7 @@ HELP = {
     "mapped": "Other labelled CSV, TSV, JSONL or TFRecord files, read by --mapping.",
     "mapped_images": "Folder that their image paths are relative to; default the file's own.",
     "mapping": "image=theirs,text=theirs,label=theirs or a .json file; see docs/data.md.",
+    "labels": "Class names of your own, in label order, that --jsonl and --mapped have as labels.",
     "antonyms": "TSV of keywords and opposites; default the project's own.",
     "negatives_per_positive": "Most negatives of each train positive, with distinct texts.",
     "swap_labelled": "Make negatives of the JSONL and mapped pairs, too.",

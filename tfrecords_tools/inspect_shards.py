@@ -51,7 +51,8 @@ def draw_rows(index: dict[str, np.ndarray], per_class: int, seed: int) -> np.nda
     """Draws up to `per_class` rows of each class, in class order; of all if there is no class."""
     rng = np.random.default_rng(seed)
     chosen = []
-    for relation in [name.encode() for name in relations.RELATIONS] + [b""]:
+    known = [name.encode() for name in relations.RELATIONS]
+    for relation in dict.fromkeys([*known, *np.unique(index["relation"]).tolist()]):
         rows = np.flatnonzero(index["relation"] == relation)
         chosen.append(np.sort(rng.permutation(rows)[:per_class]))
     return np.concatenate(chosen)

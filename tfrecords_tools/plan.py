@@ -110,16 +110,12 @@ def make_plan(
     pairs, bad, dropped = collect(items, labelled, swappable, max_sentences=max_sentences)
     read = len(pairs) + len(bad)
     # Before the caps: a dead image must not take the place of one that lives.
-    pairs, absent = present(pairs)
-    bad += absent
+    pairs, imageless = with_image(pairs)
+    bad += imageless
     thinned = {relation: int(cap * _CAP_SLACK) for relation, cap in caps.items()}
     pairs = capped(pairs, thinned, seed=seed, dropped=dropped)
-    image_ids, image_bytes, missing = hash_images({pair.image_path for pair in pairs})
-    bad += [
-        BadRecord(pair.id, missing[pair.image_path]) for pair in pairs if pair.image_path in missing
-    ]
     check_bad(bad, read, max_bad_records)
-    pairs = [pair for pair in pairs if pair.image_path not in missing]
+    image_ids, image_bytes = hash_images({pair.image_path for pair in pairs})
     if not pairs:
         raise PlanError("the sources give no pair; check the paths with tfrecords_tools.prepare")
 
@@ -174,46 +170,50 @@ def collect(
     return list(pairs.values()), bad, dropped
 
 
-def present(pairs: Sequence[Pair]) -> tuple[list[Pair], list[BadRecord]]:
-    """Parts pairs into those whose image file exists and records of those whose does not."""
-    found = {path: os.path.isfile(path) for path in {pair.image_path for pair in pairs}}
-    absent = [
-        BadRecord(pair.id, f"image {pair.image_path}: {os.strerror(errno.ENOENT)}")
+def with_image(pairs: Sequence[Pair]) -> tuple[list[Pair], list[BadRecord]]:
+    """Parts pairs into those whose image file can be read and records of the others."""
+    faults = {path: _fault(path) for path in {pair.image_path for pair in pairs}}
+    bad = [
+        BadRecord(pair.id, f"image {pair.image_path}: {faults[pair.image_path]}")
         for pair in pairs
-        if not found[pair.image_path]
+        if faults[pair.image_path]
     ]
-    return [pair for pair in pairs if found[pair.image_path]], absent
+    return [pair for pair in pairs if not faults[pair.image_path]], bad
 
 
-def hash_images(paths: Iterable[str]) -> tuple[dict[str, str], dict[str, int], dict[str, str]]:
-    """Reads every image file once.
+def _fault(path: str) -> str:
+    """Why a file cannot be used; "" if it can."""
+    try:
+        size = os.stat(path).st_size
+    except OSError as error:
+        return error.strerror or str(error)
+    if not os.path.isfile(path):
+        return "is no file"
+    if not os.access(path, os.R_OK):
+        return os.strerror(errno.EACCES)
+    return "" if size else "the file is empty"
 
-    Returns:
-        Path -> hex of sha256(file)[:16]; path -> bytes; path -> reason, of those not readable.
+
+def hash_images(paths: Iterable[str]) -> tuple[dict[str, str], dict[str, int]]:
+    """Reads every image file once: path -> hex of sha256(file)[:16]; path -> bytes.
+
+    Raises:
+        base.ReaderError: if a file cannot be read, for all were there a moment ago.
     """
     paths = sorted(paths)
-    ids: dict[str, str] = {}
-    sizes: dict[str, int] = {}
-    missing: dict[str, str] = {}
 
-    def read(path: str) -> tuple[str, int] | str:
+    def read(path: str) -> tuple[str, int]:
         try:
             with open(path, "rb") as file:
                 size = os.fstat(file.fileno()).st_size
-                return (hashlib.file_digest(file, "sha256").hexdigest()[:16], size)
+                return hashlib.file_digest(file, "sha256").hexdigest()[:16], size
         except OSError as error:
-            return f"image {path}: {error.strerror or error}"
+            raise base.ReaderError(f"{path}: {error.strerror or error}; run it again") from error
 
     with concurrent.futures.ThreadPoolExecutor() as pool:
-        results = tqdm(pool.map(read, paths), total=len(paths), desc="hash images", unit="image")
-        for path, result in zip(paths, results, strict=True):
-            if isinstance(result, str):
-                missing[path] = result
-            elif result[1] == 0:
-                missing[path] = f"image {path}: the file is empty"
-            else:
-                ids[path], sizes[path] = result
-    return ids, sizes, missing
+        found = list(tqdm(pool.map(read, paths), total=len(paths), desc="hash", unit="image"))
+    ids = {path: image_id for path, (image_id, _) in zip(paths, found, strict=True)}
+    return ids, {path: size for path, (_, size) in zip(paths, found, strict=True)}
 
 
 def check_bad(bad: Sequence[BadRecord], read: int, max_bad_records: float) -> None:
@@ -279,7 +279,8 @@ def counts(by_split: Mapping[str, list[Pair]], image_ids: Mapping[str, str]) -> 
             texts[pair.relation].add(splits.normal_text(pair.sentences))
             images[pair.relation].add(image_ids[pair.image_path])
         number = collections.Counter(pair.relation for pair in pairs)
-        classes = [relation for relation in relations.RELATIONS if number[relation]]
+        order = dict.fromkeys((*relations.RELATIONS, *sorted(number)))
+        classes = [relation for relation in order if number[relation]]
         report["pairs"][split] = {r: number[r] for r in classes}
         report["distinct texts"][split] = {r: len(texts[r]) for r in classes}
         report["distinct images"][split] = {r: len(images[r]) for r in classes}

@@ -42,7 +42,9 @@ def write_shard(task: ShardTask) -> shards.ShardInfo:
         BuildError: if an image changed since it was planned.
         shards.ShardError: if a file cannot be written.
     """
-    return finished(task.path) or shards.write_shard(task.path, "relation", _records(task))
+    # A build has classes of the user's own throughout, or none.
+    kind = "own_relation" if task.pairs[0].label else "relation"
+    return finished(task.path) or shards.write_shard(task.path, kind, _records(task))
 
 
 def finished(path: str) -> shards.ShardInfo | None:
@@ -60,17 +62,19 @@ def _records(task: ShardTask) -> Iterator[dict[str, Any] | base.BadRecord]:
         if isinstance(image, str):
             yield base.BadRecord(pair.id, image)
             continue
-        yield image | {
-            "id": pair.id,
-            "sentences": list(pair.sentences),
-            "cmi": pair.cmi,
-            "sc": pair.sc,
-            "stat": pair.stat,
-            "relation": pair.relation,
-            "source": pair.source,
-            "group": pair.group,
-            "swaps": [json.dumps(list(swap), ensure_ascii=False) for swap in pair.swaps],
-        }
+        metrics = {"cmi": pair.cmi, "sc": pair.sc, "stat": pair.stat}
+        yield (
+            image
+            | ({} if pair.label else metrics)
+            | {
+                "id": pair.id,
+                "sentences": list(pair.sentences),
+                "relation": pair.relation,
+                "source": pair.source,
+                "group": pair.group,
+                "swaps": [json.dumps(list(swap), ensure_ascii=False) for swap in pair.swaps],
+            }
+        )
 
 
 def read_image(path: str, image_id: str, resize: int | None) -> dict[str, Any] | str:

@@ -87,10 +87,10 @@ def read_labelled(settings: Settings) -> Iterator[base.Item]:
         base.ReaderError: if a source cannot be read.
     """
     for path in settings.jsonl:
-        yield from jsonl.pairs(path, settings.jsonl_images)
+        yield from jsonl.pairs(path, settings.jsonl_images, labels=settings.labels)
     for path in settings.mapped:
         fields = mapping.parse_mapping(settings.mapping)
-        yield from mapping.pairs(path, fields, settings.mapped_images)
+        yield from mapping.pairs(path, fields, settings.mapped_images, labels=settings.labels)
 
 
 def limited(items: Iterable[base.Item], share: float, seed: int) -> Iterator[base.Item]:

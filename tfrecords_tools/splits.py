@@ -15,7 +15,6 @@ import re
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 
-from imgtext_tf import relations
 from tfrecords_tools.readers import base
 from tfrecords_tools.readers.base import Pair
 
@@ -144,7 +143,7 @@ def balanced_ids(pairs: Iterable[Pair], *, per_class: int, seed: int) -> list[st
 
     The groups are counted over all classes, so that a photo (or album) is drawn once if it can be.
     """
-    by_class: dict[str, list[Pair]] = {relation: [] for relation in relations.RELATIONS}
+    by_class: dict[str, list[Pair]] = collections.defaultdict(list)
     for pair in pairs:
         by_class[pair.relation].append(pair)
     used: collections.Counter = collections.Counter()

@@ -26,7 +26,7 @@ BATCH_NAMES: dict[str, str] = {
     "caption_ids": "[B, W] int32: 0 padding, 1 unknown, 2.. words of one caption",
     "image_row": "[B] int32: number of the caption's image; captions of one image share it",
     "id": "[B] string: the record's id",
-    "relation": "[B] int32 label: place in relations.RELATIONS",
+    "relation": "[B] int32 label: place in relations.RELATIONS, or in the data's own classes",
     "cmi": "[B] int32 label: place in relations.METRIC_VALUES['cmi']",
     "sc": "[B] int32 label: place in relations.METRIC_VALUES['sc']",
     "stat": "[B] int32 label: place in relations.METRIC_VALUES['stat']",
@@ -62,16 +62,22 @@ _IMAGE = {
     "group": Field(str),
 }
 
+_PAIR = {
+    **_IMAGE,
+    "sentences": Field(str, ragged=True),
+    "relation": Field(str),
+    "swaps": Field(str, ragged=True, default=()),  # each a JSON [sentence, start, old, new]
+}
+
 KINDS: dict[str, dict[str, Field]] = {
     "relation": {
-        **_IMAGE,
-        "sentences": Field(str, ragged=True),
+        **_PAIR,
         "cmi": Field(int),
         "sc": Field(int),
         "stat": Field(str),
-        "relation": Field(str),
-        "swaps": Field(str, ragged=True, default=()),  # each a JSON [sentence, start, old, new]
     },
+    # A pair whose `relation` is one of the user's own classes, which have no metrics.
+    "own_relation": _PAIR,
     "image_captions": {
         **_IMAGE,
         "sentences": Field(str, ragged=True),
@@ -249,6 +255,8 @@ def _check(kind: str, record_id: str, record: Mapping[str, Any]) -> None:
             raise _error(record_id, name, "has an empty text; leave the sentence or record out")
     if kind == "image_captions" and len(record["sentence_ids"]) != len(record["sentences"]):
         raise _error(record_id, "sentence_ids", "is not as long as sentences; give one id each")
+    if kind == "own_relation" and not record["relation"].strip():
+        raise _error(record_id, "relation", "is empty; give the pair a class")
     if kind == "relation":
         try:
             expected = relations.relation_of(record["cmi"], record["sc"], record["stat"])

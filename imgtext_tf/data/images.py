@@ -24,14 +24,19 @@ class ImageError(ValueError):
 
 
 def check_image(data: bytes, *, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
-    """Decodes an image eagerly to see that training can.
+    """Decodes an image eagerly to see that training can: its (height, width) in pixels.
+
+    Args and Raises as in `checked_pixels`.
+    """
+    return checked_pixels(data, max_pixels=max_pixels).shape[:2]
+
+
+def checked_pixels(data: bytes, *, max_pixels: int = MAX_PIXELS) -> np.ndarray:
+    """Decodes an image eagerly: [H, W, 3] uint8.
 
     Args:
         data: a JPEG, PNG, GIF or BMP file.
         max_pixels: images with more are refused before they are decoded.
-
-    Returns:
-        (height, width) in pixels.
 
     Raises:
         ImageError: if the bytes are empty, truncated, of another format, of size 0 or too large.
@@ -47,7 +52,7 @@ def check_image(data: bytes, *, max_pixels: int = MAX_PIXELS) -> tuple[int, int]
             f"the image has {height} x {width} pixels, more than {max_pixels}; scale it down"
         )
     try:
-        return _decode_eagerly(data).shape[:2]
+        return _decode_eagerly(data)
     except tf.errors.OpError as error:
         raise ImageError(
             f"the image is truncated or damaged ({_first_line(error)}); fetch it again"

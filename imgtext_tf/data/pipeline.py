@@ -15,7 +15,7 @@ import numpy as np
 import tensorflow as tf
 
 from imgtext_tf import relations
-from imgtext_tf.data import dropping, examples, fasttext, images
+from imgtext_tf.data import dropping, examples, images
 from imgtext_tf.data.features import FeatureCache
 from imgtext_tf.data.plans import (
     Index,
@@ -26,9 +26,11 @@ from imgtext_tf.data.plans import (
     steps_per_epoch,
 )
 from imgtext_tf.data.shards import ShardError, ShardReader
-from imgtext_tf.data.text import Vocabulary, pad_text, tokenize
+from imgtext_tf.data.text import Vocabulary
+from imgtext_tf.data.word_ids import text_inputs
 
 _PREFETCH = 4
+_PAIRS = ("relation", "own_relation")
 
 # The plans are had from here, too.
 __all__ = [
@@ -38,6 +40,7 @@ __all__ = [
     "relation_dataset",
     "rows_of_ids",
     "steps_per_epoch",
+    "text_inputs",
 ]
 
 
@@ -46,7 +49,7 @@ def relation_dataset(
     *,
     target: str,
     batch_size: int,
-    vocabulary: Vocabulary,
+    vocabulary: Vocabulary | None,
     training: bool,
     seed: int = 0,
     start_step: int = 0,
@@ -71,10 +74,10 @@ def relation_dataset(
     """Batches of image-text pairs and their labels, by the names of `examples.BATCH_NAMES`.
 
     Args:
-        reader: of records of kind "relation".
+        reader: of records of kind "relation" or "own_relation".
         target: "relation", "cmi", "sc" or "stat".
         batch_size: rows of a global batch.
-        vocabulary: gives the word ids.
+        vocabulary: gives the word ids; None gives no texts.
         training: True draws forever in the order of `batch_rows`; False gives every row once in
             the order of `evaluation_rows`, with `id` among the inputs.
         seed: of order and distortions.
@@ -106,7 +109,7 @@ def relation_dataset(
         ValueError: if a row has no label, or there are fewer rows than a training batch.
         KeyError: if the feature cache lacks an image.
     """
-    if reader.record_kind != "relation":
+    if reader.record_kind not in _PAIRS:
         raise ShardError(f"{reader.directory}: holds {reader.record_kind!r} records, not relations")
     rows = np.arange(len(reader)) if rows is None else np.asarray(rows, np.int64)
     labels = _labels(reader, rows, target)
@@ -124,26 +127,34 @@ def relation_dataset(
     )
     read = _batch_reader(reader, rows, plan, labels, features, worker)
 
+    is_dropping = training and (drop_sentences > 0 or drop_words > 0)
+
+    def drop(step: tf.Tensor, words: tf.RaggedTensor) -> tf.RaggedTensor:
+        return dropping.drop_text(
+            words,
+            tf.random.fold_in(tf.constant([seed, 1], tf.int64), step),
+            sentence_rate=drop_sentences,
+            word_rate=drop_words,
+            limits=(max_sentences, max_words),
+            batch_size=batch_size,
+            first=_first_row(batch_size, worker),
+        )
+
     def make_batch(step: tf.Tensor) -> tuple:
         serialized, ids, label, row, cached = read(step)
         decode_images = image_size is not None and features is None
-        fields = ["sentences", "image"] if decode_images else ["sentences"]
-        record = examples.decode("relation", serialized, fields=fields)
-        words = tokenize(record["sentences"][:, :max_sentences])[:, :, :max_words]
-        if training and (drop_sentences or drop_words):
-            words = dropping.drop_text(
-                words,
-                tf.random.fold_in(tf.constant([seed, 1], tf.int64), step),
-                sentence_rate=drop_sentences,
-                word_rate=drop_words,
-                limits=(max_sentences, max_words),
-                batch_size=batch_size,
-                first=_first_row(batch_size, worker),
+        fields = ["sentences"] * (vocabulary is not None) + ["image"] * decode_images
+        record = examples.decode(reader.record_kind, serialized, fields=fields) if fields else {}
+        inputs = {}
+        if vocabulary is not None:
+            inputs |= text_inputs(
+                record["sentences"],
+                vocabulary,
+                ngrams=ngrams,
+                fixed=fixed_padding,
+                drop=functools.partial(drop, step) if is_dropping else None,
+                **limits,
             )
-        word_ids = vocabulary.ids(words)
-        inputs = {"word_ids": pad_text(word_ids, fixed=fixed_padding, **limits)}
-        if ngrams is not None:
-            inputs["ngram_ids"] = fasttext.ngram_ids(words, inputs["word_ids"], **ngrams)
         if features is not None:
             inputs["image_features"] = features.decode(cached)
         elif decode_images:
@@ -173,12 +184,12 @@ def relation_dataset(
 
 def _labels(reader: ShardReader, rows: np.ndarray, target: str) -> np.ndarray:
     """[records] int32 of the whole split; -1 outside of `rows`."""
-    relations.labels_of(target)
+    relations.labels_of(target, reader.own_labels)
     names = reader.index["relation"]
     labels = np.full(len(names), -1, np.int32)
     for name in np.unique(names[rows]):
         try:
-            label = relations.label_index(target, name.decode("utf-8"))
+            label = relations.label_index(target, name.decode("utf-8"), reader.own_labels)
         except ValueError as error:
             first = reader.index["id"][rows[names[rows] == name][0]].decode("utf-8")
             raise ValueError(f"{reader.directory}: record {first!r}: {error}") from error

@@ -63,6 +63,8 @@ class ShardReader:
         split: the split's name.
         manifest: the dataset's manifest.
         record_kind: the kind of its records.
+        own_labels: the class names of a data set with classes of its own, in label order; empty
+            for the eight of Otto2020.
         index: one NumPy array per column over all records of the split: `shard`, `offset`, `size`
             (bytes of the payload), `id`, `image_id`, `relation`, `source` (bytes; b"" where the
             kind has none), `sentences`, `words`, `longest` (words of the longest sentence).
@@ -79,6 +81,7 @@ class ShardReader:
         self.split = split
         self.manifest = verify(self.directory, split, level="size")
         self.record_kind: str = self.manifest["record_kind"]
+        self.own_labels: tuple[str, ...] = tuple(self.manifest["build"].get("labels", ()))
         files = [info["file"] for info in self.manifest["splits"][split]["shards"]]
         self._paths = [os.path.join(self.directory, file) for file in files]
         indexes = [read_index(path) for path in self._paths]

@@ -252,9 +252,10 @@ class Vocabulary:
         Returns:
             [...] int32 of the same shape; words without an id are `UNKNOWN`.
         """
-        return tf.ragged.map_flat_values(self._lookup_table().lookup, words)
+        return tf.ragged.map_flat_values(self.lookup_table().lookup, words)
 
-    def _lookup_table(self) -> tf.lookup.StaticHashTable:
+    def lookup_table(self) -> tf.lookup.StaticHashTable:
+        """The table behind `ids`, which an exported model must own."""
         if self._table is None:
             # Outside of any graph under construction, so that all graphs share one table.
             with tf.init_scope():

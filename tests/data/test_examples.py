@@ -15,6 +15,7 @@ def test_every_kind_survives_the_round_trip(record):
     base |= {"source": "s", "group": "g"}
     records = {
         "relation": pair | {"swaps": ['[0, 4, "red", "green"]'], "sentences": ["Über 1.", "二"]},
+        "own_relation": base | {"sentences": ["one"], "relation": "parallel", "swaps": []},
         "image_captions": base | {"sentences": ["one", "two"], "sentence_ids": ["c1", "c2"]},
         "image_query": base | {"query": "red dog"},
         "feature": FEATURE,
@@ -107,3 +108,12 @@ def test_foreign_bytes_and_kinds_raise():
         examples.encode("video", {})
     with pytest.raises(examples.ExampleError, match="no field 'colour'"):
         examples.decode("feature", b"", fields=["colour"])
+
+
+def test_a_class_of_the_users_own_has_a_name_and_no_metrics(record):
+    pair = {name: value for name, value in record(3).items() if name not in ("cmi", "sc", "stat")}
+    assert b"parallel" in examples.encode("own_relation", pair | {"relation": "parallel"})
+    with pytest.raises(examples.ExampleError, match="'relation' is empty"):
+        examples.encode("own_relation", pair | {"relation": " "})
+    with pytest.raises(examples.ExampleError, match="'cmi' is no field"):
+        examples.encode("own_relation", record(3))

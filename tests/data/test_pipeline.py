@@ -330,6 +330,13 @@ def test_ngrams_are_of_unknown_words_only(make):
         assert inputs["ngram_ids"].max() <= 50
 
 
+def test_without_a_vocabulary_no_text_is_read(reader, cache):
+    settings = {"target": "relation", "batch_size": BATCH, "training": True, "vocabulary": None}
+    for more, names in (({"image_size": 10}, {"image"}), ({"features": cache}, {"image_features"})):
+        inputs, labels = next(iter(pipeline.relation_dataset(reader, **settings, **more)))
+        assert set(inputs) == names and len(labels) == BATCH
+
+
 def test_class_weights_become_sample_weights(make):
     weights = np.arange(8) / 4
     for _, labels, sample_weights in lists(make(num_steps=2, class_weights=weights)):

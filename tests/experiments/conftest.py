@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from experiments import relation_data, relation_experiment
+from experiments import relation_data, relation_experiment, relation_report
 from experiments.relation_flags import Settings
 from imgtext_tf import relations, runs
 from imgtext_tf.data import shards
 from imgtext_tf.models import relation_classifier
+from tests.tiny_runs import settings_of
 
 PAIRS = {"train": 12, "val": 4, "test": 4}
 # One word tells the class, the others are noise: a model of texts can learn it in a few steps.
@@ -47,6 +48,14 @@ def record(relation: str, split: str, number: int) -> dict:
         "group": name,
         "swaps": [swap] if sc == -1 else [],
     }
+
+
+@pytest.fixture(scope="session", autouse=True)
+def small_sheets():
+    """One example a class: drawing 24 takes longer than training on them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(relation_report, "_PAIRS_SHOWN", len(relations.RELATIONS))
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -117,3 +126,11 @@ def write_run(settings: Settings) -> None:
         metrics={}, seed=1, dataset=data.description(), steps=4, seconds=2.0, parameters=1,
         command="",
     )  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def cached_run(tiny_data, tmp_path_factory):
+    """A run from cached features: (settings, result)."""
+    folder = tmp_path_factory.mktemp("cached")
+    settings = settings_of(tiny_data, folder / "run", cache_features=str(folder / "cache"))
+    return settings, relation_experiment.run(settings)

@@ -4,33 +4,16 @@ import json
 import os
 import shutil
 import signal
-import sys
 
 import numpy as np
 import pytest
 import tensorflow as tf
-from absl.testing import flagsaver
 
 from experiments import common_flags, relation_data, relation_flags, train_classic
 from imgtext_tf import runs, training
 from imgtext_tf.data import shards
+from tests.tiny_runs import command
 from tfrecords_tools import build, build_settings
-
-# Pictures alone where texts do not matter: recurrent layers take long to build.
-SMALL = (
-    "--inputs=image --backbone=small_cnn --backbone_weights=none --image_size=32 --vectors=learnt "
-    "--gru_units=4 --fc_units=8 --batch_size=16 --max_steps=2 --checkpoint_every=2"
-).split()
-
-
-def command(data, run_dir, *arguments):
-    """Runs train_classic; gives what it exits with, None where all went well."""
-    flags = [f"--data_dir={data}", f"--run_dir={run_dir}", *SMALL, *arguments]
-    with flagsaver.flagsaver(), pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", ["train_classic", *flags])
-        with pytest.raises(SystemExit) as stopped:
-            common_flags.run_main(train_classic.main)
-    return stopped.value.code
 
 
 @pytest.fixture

@@ -37,7 +37,8 @@ def test_a_page_is_written(tiny_data, tmp_path):
         image_size=32,
         cache_features=str(tmp_path / "cache"),
         vectors="learnt",
-        gru_units=4,
+        # Recurrent layers take minutes to build so often, and are measured like any others.
+        inputs="image",
         fc_units=(8,),
         batch_size=8,
         max_sentences=3,

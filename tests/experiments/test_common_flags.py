@@ -8,7 +8,10 @@ from absl.testing import flagsaver
 from experiments import common_flags, relation_flags  # noqa: F401 (defines flagfiles' flags)
 from imgtext_tf.data import shards
 
-SCRIPTS = ("train_classic", "train_metric", "train_baselines", "benchmark")
+SCRIPTS = (
+    *("train_classic", "train_metric", "train_baselines", "benchmark"),
+    *("predict_relations", "export_relations"),
+)
 
 
 def test_all_scripts_can_be_imported_in_one_process():

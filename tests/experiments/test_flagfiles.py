@@ -19,7 +19,7 @@ from experiments import (  # noqa: F401
 FILES = sorted(common_flags.FLAGFILES.rglob("*.flags"))
 OTTO2020 = [path for path in FILES if path.parent.name == "otto2020"]
 # What depends on the user's machine, or is drawn anew for every repetition.
-NOT_IN_A_FLAGFILE = ("data_dir", "run_dir", "vectors", "seed", "eval_only")
+NOT_IN_A_FLAGFILE = ("data_dir", "run_dir", "init_from", "vectors", "seed", "eval_only")
 
 
 def lines_of(path: pathlib.Path) -> list[str]:

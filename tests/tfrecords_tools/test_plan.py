@@ -233,6 +233,37 @@ def test_bad_records_are_counted_and_limited(pair, antonyms):
     assert plan.report["bad records"] == 4 and plan.report["dropped"]["a rule"] == 1
 
 
+@pytest.mark.parametrize("fault", ["missing", "empty", "a folder", "not readable"])
+def test_every_file_that_cannot_be_an_image_is_found_before_the_caps(
+    fault, pair, antonyms, tmp_path, monkeypatch
+):
+    path = tmp_path / "bad.jpg"
+    if fault == "a folder":
+        path.mkdir()
+    elif fault != "missing":
+        path.write_bytes(b"" if fault == "empty" else b"x")
+    if fault == "not readable":  # root may read all
+        monkeypatch.setattr(
+            planning.os, "access", lambda path, _: not str(path).endswith("bad.jpg")
+        )
+    bad = [
+        dataclasses.replace(pair(f"bad{i}", "", f"bad {i}", split="train"), image_path=str(path))
+        for i in range(20)
+    ]
+    items = [pair(f"n{i}", f"x{i}", f"text {i}", split="train") for i in range(20)]
+    plan = planning.make_plan(bad + items, antonyms, caps={"Anchorage": 20}, max_bad_records=0.5)
+    assert plan.report["pairs"]["train"] == {"Anchorage": 20}
+    reasons = {record.reason.split(": ")[-1] for record in plan.bad}
+    assert reasons == {
+        {
+            "missing": "No such file or directory",
+            "empty": "the file is empty",
+            "a folder": "is no file",
+            "not readable": "Permission denied",
+        }[fault]
+    }
+
+
 def test_settings_that_cannot_be(pair, antonyms):
     with pytest.raises(planning.PlanError, match="three shares"):
         planning.make_plan([pair("a", "x", "t")], antonyms, split_fractions=(0.5, 0.2, 0.2))

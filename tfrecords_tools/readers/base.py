@@ -20,13 +20,20 @@ import numpy as np
 
 from imgtext_tf import relations
 from imgtext_tf.data.examples import MAX_ID_BYTES
+from imgtext_tf.data.pairs import IMAGE_SUFFIXES, clean_sentences
 from imgtext_tf.data.shards import BadRecord
-from imgtext_tf.data.text import split_sentences
 
-__all__ = ["BadRecord", "Dropped", "Item", "Pair", "ReaderError"]
+__all__ = [
+    "IMAGE_SUFFIXES",
+    "BadRecord",
+    "Dropped",
+    "Item",
+    "Pair",
+    "ReaderError",
+    "clean_sentences",
+]
 
 SPLITS = ("train", "val", "test")
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".gif", ".bmp")
 
 
 class ReaderError(Exception):
@@ -41,25 +48,27 @@ class Pair:
         id: unique over all sources; names the record in every error.
         image_path: path of the image file; may not exist.
         sentences: the text, at least one non-empty sentence.
-        cmi: 0 or 1.
-        sc: -1, 0 or 1.
-        stat: "T", "0" or "I".
+        cmi: 0 or 1; None of a class of the user's own, which has no metrics.
+        sc: -1, 0 or 1, or None.
+        stat: "T", "0" or "I", or None.
         source: name of the raw source.
         group: what a split must not cut: album, image or concept.
         split: "train", "val", "test", or "" where the source has no official split.
         swaps: (sentence, start, old, new) of each swapped keyword.
+        label: the class of the user's own; "" where the metrics say the class.
     """
 
     id: str
     image_path: str
     sentences: tuple[str, ...]
-    cmi: int
-    sc: int
-    stat: str
+    cmi: int | None
+    sc: int | None
+    stat: str | None
     source: str
     group: str
     split: str = ""
     swaps: tuple[tuple[int, int, str, str], ...] = ()
+    label: str = ""
 
     def __post_init__(self) -> None:
         """Checks what the shards could not hold.
@@ -76,8 +85,8 @@ class Pair:
 
     @property
     def relation(self) -> str:
-        """The class of the three metric values."""
-        return relations.relation_of(self.cmi, self.sc, self.stat)
+        """The user's own class, or that of the three metric values."""
+        return self.label or relations.relation_of(self.cmi, self.sc, self.stat)
 
 
 @dataclass(frozen=True)
@@ -114,31 +123,8 @@ def metrics_of(relation: str) -> dict[str, Any]:
     return dict(zip(relations.METRIC_VALUES, relations.METRICS_OF_RELATION[relation], strict=True))
 
 
-def clean_sentences(text: str | list[str]) -> tuple[str, ...]:
-    """Splits a text, or takes a list of sentences, and drops the empty ones.
-
-    Raises:
-        TypeError: if it is neither.
-        ValueError: if nothing is left, or a character cannot be written as UTF-8.
-    """
-    if isinstance(text, str):
-        sentences = split_sentences(text)
-    elif isinstance(text, list) and all(isinstance(part, str) for part in text):
-        sentences = [" ".join(part.split()) for part in text]
-    else:
-        raise TypeError(f"the text must be a string or a list of strings, not {text!r:.80}")
-    sentences = tuple(sentence for sentence in sentences if sentence.strip())
-    if not any(any(map(str.isalnum, sentence)) for sentence in sentences):
-        raise ValueError("the text is empty (no letter or digit)")
-    try:
-        "".join(sentences).encode("utf-8")
-    except UnicodeEncodeError as error:
-        raise ValueError(f"the text holds a character that is no valid Unicode: {error}") from None
-    return sentences
-
-
 def inside(root: str | os.PathLike, relative: str) -> str:
-    r"""Joins an image root and a path that came from an annotation file.
+    r"""Joins an image root and a path that came from a file of annotations.
 
     Raises:
         ValueError: if the path is empty, absolute, or leaves the root ("../").

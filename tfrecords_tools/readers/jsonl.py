@@ -8,20 +8,24 @@ sentences, `image` a path below the image folder. docs/data.md says what each fi
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from tfrecords_tools.readers import base
 
 
 def pairs(
-    path: str | os.PathLike, images_dir: str | os.PathLike | None = None
+    path: str | os.PathLike,
+    images_dir: str | os.PathLike | None = None,
+    *,
+    labels: Sequence[str] = (),
 ) -> Iterator[base.Item]:
     """Yields the pairs of a JSONL file.
 
     Args:
         path: the file.
         images_dir: the folder that `image` is relative to; default the file's own.
+        labels: class names of the user's own, which `label` then holds; none for the eight.
 
     Raises:
         base.ReaderError: if the file cannot be read.
@@ -32,10 +36,12 @@ def pairs(
         if isinstance(record, base.BadRecord):
             yield record
         else:
-            yield base.attempt(name, pair_of, record, root, source, name)
+            yield base.attempt(name, pair_of, record, root, source, name, labels)
 
 
-def pair_of(record: dict[str, Any], root: str, source: str, name: str) -> base.Pair:
+def pair_of(
+    record: dict[str, Any], root: str, source: str, name: str, labels: Sequence[str] = ()
+) -> base.Pair:
     """A pair from a record with the JSONL's fields.
 
     Args:
@@ -43,6 +49,7 @@ def pair_of(record: dict[str, Any], root: str, source: str, name: str) -> base.P
         root: the folder that `image` is relative to.
         source: the source where the record names none.
         name: the id where the record has none.
+        labels: see `pairs`.
 
     Raises:
         KeyError, TypeError, ValueError: if a field is missing or cannot be used.
@@ -60,8 +67,15 @@ def pair_of(record: dict[str, Any], root: str, source: str, name: str) -> base.P
         group=f"{source}/{record.get('group') or image}",
         split=split,
         swaps=tuple((int(s), int(p), str(o), str(n)) for s, p, o, n in record.get("swaps") or ()),
-        **_metrics(record),
+        **(_own_class(record, labels) if labels else _metrics(record)),
     )
+
+
+def _own_class(record: dict[str, Any], labels: Sequence[str]) -> dict[str, Any]:
+    label = str(record["label"])
+    if label not in labels:
+        raise ValueError(f"label {label!r} is none of --labels={','.join(labels)}")
+    return {"cmi": None, "sc": None, "stat": None, "label": label}
 
 
 def _metrics(record: dict[str, Any]) -> dict[str, Any]:

@@ -16,7 +16,7 @@ import hashlib
 import io
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from imgtext_tf.data.files import write_file
@@ -59,6 +59,8 @@ def pairs(
     path: str | os.PathLike,
     mapping: dict[str, dict[str, str]],
     images_dir: str | os.PathLike | None = None,
+    *,
+    labels: Sequence[str] = (),
 ) -> Iterator[base.Item]:
     """Yields the pairs of a file by its suffix: .csv, .tsv, .jsonl, .tfrecord or .tfrecords.
 
@@ -69,6 +71,7 @@ def pairs(
         path: the file.
         mapping: what `parse_mapping` returns.
         images_dir: the folder that image paths are relative to; default the file's own.
+        labels: see `jsonl.pairs`; the mapping renames to them.
 
     Raises:
         base.ReaderError: if the file cannot be read, or its suffix is unknown.
@@ -89,10 +92,12 @@ def pairs(
         if isinstance(record, base.BadRecord):
             yield record
         else:
-            yield base.attempt(name, _pair, record, mapping, root, source, name)
+            yield base.attempt(name, _pair, record, mapping, root, source, name, labels)
 
 
-def _pair(record: dict, mapping: dict, root: str, source: str, name: str) -> base.Pair:
+def _pair(
+    record: dict, mapping: dict, root: str, source: str, name: str, labels: Sequence[str]
+) -> base.Pair:
     ours: dict[str, Any] = {}
     for key, theirs in mapping["fields"].items():
         value = record[theirs]
@@ -111,7 +116,7 @@ def _pair(record: dict, mapping: dict, root: str, source: str, name: str) -> bas
         ours["split"] = mapping["splits"].get(ours["split"], ours["split"])
     if isinstance(ours.get("swaps"), str):
         ours["swaps"] = json.loads(ours["swaps"])
-    return jsonl.pair_of(ours, root, source, name)
+    return jsonl.pair_of(ours, root, source, name, labels)
 
 
 def _image_file(data: bytes, root: str) -> str:

@@ -1,0 +1,164 @@
+"""The files that `predict_relations` writes, and how it goes on after a stop."""
+
+from __future__ import annotations
+
+import collections
+import csv
+import itertools
+import json
+import pathlib
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from imgtext_tf import explain, figures, predict, relations, runs
+from imgtext_tf.data import pairs
+from imgtext_tf.data.shards import BadRecord
+
+
+class Partial:
+    """Predictions so far, a line each, in a file that survives a kill."""
+
+    def __init__(self, path: pathlib.Path, identity: Mapping[str, Any]) -> None:
+        """Opens the file, or begins it.
+
+        Raises:
+            ValueError: if it holds predictions of another identity.
+        """
+        self._path = path
+        self._found: dict[int, tuple[str, int]] = {}  # place -> digest of the pair, byte
+        self._offsets: dict[int, int] = {}  # place -> byte, of pairs that are in the input
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = open(path, "a+b")  # noqa: SIM115
+        self._file.seek(0)
+        head = self._file.readline()
+        if head.endswith(b"\n"):
+            if json.loads(head) != identity:
+                self._file.close()
+                raise ValueError(
+                    f"{path}: holds predictions of another model or threshold that were stopped; "
+                    "use another --output, or delete it"
+                )
+            self._read()
+        else:
+            self._file.truncate(0)
+            self._write(identity)
+
+    def _read(self) -> None:
+        offset = self._file.tell()
+        for line in self._file:
+            if not line.endswith(b"\n"):  # cut by a kill
+                self._file.truncate(offset)
+                break
+            record = json.loads(line)
+            self._found[record["place"]] = (record["digest"], offset)
+            offset += len(line)
+
+    def _write(self, record: Mapping[str, Any]) -> int:
+        offset = self._file.seek(0, 2)
+        self._file.write(json.dumps(record, ensure_ascii=False).encode("utf-8") + b"\n")
+        self._file.flush()
+        return offset
+
+    def __enter__(self) -> Partial:
+        """Is open already."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Closes the file, which stays."""
+        self._file.close()
+
+    def has(self, place: int, digest: str) -> bool:
+        """Whether the pair at this place, and no other, was predicted."""
+        found, offset = self._found.get(place, ("", 0))
+        if found == digest:
+            self._offsets[place] = offset
+        return found == digest
+
+    def add(self, place: int, digest: str, prediction: dict[str, Any]) -> None:
+        """Writes a prediction."""
+        record = {"place": place, "digest": digest, "prediction": prediction}
+        self._offsets[place] = self._write(record)
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        """The predictions in the order of the input."""
+        for place in sorted(self._offsets):
+            self._file.seek(self._offsets[place])
+            yield json.loads(self._file.readline())["prediction"]
+
+    def remove(self) -> None:
+        """Deletes the file."""
+        self._path.unlink()
+
+
+def write(output: pathlib.Path, partial: Partial, labels: Sequence[str]) -> dict[str, Any]:
+    """Writes JSONL and CSV; gives the counts of classes, abstentions and warnings."""
+    classes, abstained, warned = collections.Counter(), 0, 0
+    has_metrics = tuple(labels) == relations.RELATIONS
+    with (
+        runs.atomic_path(output) as lines,
+        runs.atomic_path(output.with_suffix(".csv")) as table,
+        open(lines, "w", encoding="utf-8") as jsonl,
+        open(table, "w", newline="", encoding="utf-8") as sheet,
+    ):
+        writer = csv.writer(sheet)
+        for number, prediction in enumerate(partial):
+            jsonl.write(json.dumps(prediction, ensure_ascii=False) + "\n")
+            row = _row(prediction, has_metrics)
+            if number == 0:
+                writer.writerow(row)
+            writer.writerow(row.values())
+            classes[prediction["label"]] += 1
+            abstained += not prediction["label"]
+            warned += bool(prediction["warnings"])
+    del classes[""]
+    return {"classes": dict(classes.most_common()), "abstained": abstained, "warned": warned}
+
+
+def _row(prediction: dict[str, Any], has_metrics: bool) -> dict[str, Any]:
+    """A prediction as a row of the table."""
+    row = {name: prediction[name] for name in ("id", "label", "probability")}
+    if has_metrics:
+        row |= {metric: prediction["metrics"].get(metric, "") for metric in relations.METRIC_VALUES}
+    row |= {f"p({name})": share for name, share in prediction["probabilities"].items()}
+    for metric, shares in prediction["marginals"].items():
+        row |= {f"p({metric} {value})": share for value, share in shares.items()}
+    return row | {"warnings": "; ".join(prediction["warnings"])}
+
+
+def draw(
+    classifier: predict.Classifier,
+    explainer: explain.Explainer,
+    items: Iterable[pairs.Item],
+    folder: pathlib.Path,
+    *,
+    count: int,
+) -> None:
+    """Draws what the attention rested on in the first pairs that can be used.
+
+    Args:
+        classifier: that predicted them.
+        explainer: of its model.
+        items: the pairs.
+        folder: where the PNG files go.
+        count: how many to draw.
+    """
+    usable = (item for item in items if not isinstance(classifier.prepare(item), BadRecord))
+    for number, item in enumerate(itertools.islice(usable, count)):
+        pair, answer = classifier.prepare(item), next(classifier.many([item]))
+        best = max(answer.probabilities, key=answer.probabilities.get)
+        figure = explain.attention_figure(
+            explainer(classifier.inputs([pair])),
+            pair.sentences,
+            pair.image,
+            title=f"{best} {100 * answer.probability:.0f} %   ({pair.id})",
+        )
+        name = re.sub(r"[^\w.-]+", "_", pair.id)[:80]
+        figures.save(figure, folder / f"{number:04d}_{name}.png")
+
+
+def write_bad(path: pathlib.Path, bad: list[BadRecord]) -> None:
+    """Writes a table of the ids and faults of bad records."""
+    with runs.atomic_path(path) as temporary:
+        lines = [f"{record.id}\t{' '.join(record.reason.split())}\n" for record in bad]
+        temporary.write_text("".join(lines), encoding="utf-8", errors="backslashreplace")

@@ -1,0 +1,97 @@
+"""Training that starts from another run: its encoders and words, an output layer for the new data.
+
+This is how a classifier is fine-tuned on a user's own labels, which may be other classes.
+"""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import os
+
+import keras
+from absl import logging
+
+from experiments.relation_flags import OF_MODEL, Settings
+from imgtext_tf import runs
+from imgtext_tf.data import shards, text
+
+
+@dataclasses.dataclass(frozen=True)
+class Start:
+    """What a run hands on.
+
+    Attributes:
+        classifier: on feature maps and word ids, with the run's output layer.
+        encoder: of the images; None for a model of texts only.
+        vocabulary: gives the word ids.
+        ngrams: the n-gram settings of the word vectors; None where they have none.
+        labels: the run's class names.
+    """
+
+    classifier: keras.Model
+    encoder: keras.Model | None
+    vocabulary: text.Vocabulary
+    ngrams: dict[str, int] | None
+    labels: tuple[str, ...]
+
+
+def settings_from(settings: Settings) -> Settings:
+    """The settings with those of the model taken from the run `init_from`.
+
+    Raises:
+        RunError: if it is no run directory.
+        ValueError: if its frozen image encoder is to be tuned.
+    """
+    saved = runs.read_json(runs.RunDirectory(settings.init_from).settings_file)["settings"]
+    of_model = {name: saved[name] for name in OF_MODEL if name in saved}
+    if settings.tune_backbone and not of_model["tune_backbone"]:
+        raise ValueError(
+            f"--tune_backbone: the image encoder of {settings.init_from} is frozen; leave it so, "
+            "or start from a run with --tune_backbone"
+        )
+    lists = {name: tuple(value) for name, value in of_model.items() if isinstance(value, list)}
+    logging.info("model and words are those of %s, whatever the flags say", settings.init_from)
+    return dataclasses.replace(settings, **of_model | lists)
+
+
+def load(settings: Settings) -> Start:
+    """The best model of the run `init_from`, taken apart.
+
+    Raises:
+        RunError: if a file is missing.
+    """
+    run = runs.load(settings.init_from)
+    model, encoder = run.model, None
+    if "image" in model.input:
+        encoder = model.get_layer("image_encoder")
+        model = model.get_layer("relation_classifier")
+    if settings.inputs != "image":
+        # XLA wants static shapes; see `layers.SentenceEncoder`.
+        sentences = model.get_layer("text_encoder").get_layer("sentences")
+        sentences.compact = not settings.jit_compile
+    return Start(
+        model, encoder, text.Vocabulary(run.vocabulary), run.preprocessing["ngrams"], run.labels
+    )
+
+
+def with_labels(start: Start, labels: tuple[str, ...]) -> keras.Model:
+    """The classifier with an output for each label; the run's own where the labels are the same."""
+    if start.labels == labels:
+        logging.info("the classes are the run's: its output layer is trained further")
+        return start.classifier
+    logging.info("a new output layer for %s", ", ".join(labels))
+    hidden = start.classifier.get_layer("logits").input
+    # float32 also under mixed precision: the loss's softmax needs it.
+    logits = keras.layers.Dense(len(labels), dtype="float32", name="logits")(hidden)
+    return keras.Model(start.classifier.input, {"logits": logits}, name="relation_classifier")
+
+
+def known_share(vocabulary: text.Vocabulary, data_dir: str) -> float:
+    """The share of the running words of the train split that a vocabulary knows."""
+    known = total = 0
+    with open(os.path.join(data_dir, shards.WORDS), encoding="utf-8", newline="") as file:
+        for word, count in csv.reader(file, delimiter="\t", quoting=csv.QUOTE_NONE):
+            total += int(count)
+            known += int(count) * (vocabulary.id_of(word) != text.UNKNOWN)
+    return known / max(1, total)
