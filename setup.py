@@ -14,6 +14,7 @@ RUNTIME = [
     "numpy",
     "pillow",
     "scikit-learn",
+    "scipy",
     # tensorflow-hub imports pkg_resources, which setuptools 82 dropped.
     "setuptools<82",
     # TensorFlow no longer brings TensorBoard.
@@ -45,7 +46,7 @@ setup(
     ),
     package_data={
         "imgtext_tf": ["data/*.tsv"],
-        "experiments": ["flagfiles/*/*.flags"],
+        "experiments": ["flagfiles/*/*.flags", "tables/*.csv", "results/*/*/*.json", "*.html"],
     },
     install_requires=RUNTIME,
     extras_require={"cuda": ["tensorflow[and-cuda]==2.21.*"], "test": TEST},

@@ -12,7 +12,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -90,22 +90,29 @@ def shrink(data: bytes, height: int, width: int, side: int) -> tuple[bytes, int,
 
 
 def write_all(
-    tasks: Sequence[ShardTask], processes: int
-) -> Iterator[tuple[ShardTask, shards.ShardInfo]]:
+    tasks: Sequence[Any],
+    processes: int,
+    write: Callable[[Any], shards.ShardInfo] = write_shard,
+) -> Iterator[tuple[Any, shards.ShardInfo]]:
     """Writes the shards of all tasks, and yields each as it is done, in any order.
+
+    Args:
+        tasks: `ShardTask`s, or whatever `write` takes.
+        processes: to share the work.
+        write: writes the shard of a task; a function of a module, for processes to find it.
 
     Raises:
         BuildError, shards.ShardError: see `write_shard`.
     """
     if processes == 1:
         for task in tasks:
-            yield task, write_shard(task)
+            yield task, write(task)
         return
     pool = concurrent.futures.ProcessPoolExecutor(
         processes, multiprocessing.get_context("spawn"), _start_process
     )
     try:
-        futures = {pool.submit(write_shard, task): task for task in tasks}
+        futures = {pool.submit(write, task): task for task in tasks}
         for future in concurrent.futures.as_completed(futures):
             yield futures[future], future.result()
     finally:
