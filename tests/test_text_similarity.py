@@ -135,3 +135,31 @@ def test_match_kernel_by_hand():
     back = match_kernel(["x", "y"], ["a", "b"], lambda first, second: scores[first, second])
     assert back == pytest.approx(found)
     assert match_kernel([], ["x"], lambda *_: 1.0) == 0
+
+
+FAKE_JAVA = """#!/bin/sh
+while read line; do
+  echo "$line" >> "$0.log"
+  case "$line" in
+    SCORE*) echo "3.0 4.0" ;;
+    *) echo 0.4249; echo 0.4249 ;;
+  esac
+done
+"""
+
+
+def test_java_meteor_speaks_its_programs_protocol(tmp_path, monkeypatch):
+    java = tmp_path / "java"
+    java.write_text(FAKE_JAVA)
+    java.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    (tmp_path / "meteor-1.5.jar").touch()
+    with text_similarity.JavaMeteor(tmp_path / "meteor-1.5.jar") as meteor:
+        assert meteor("a dog ||| ran", "the dog") == 0.4249
+        assert meteor("a dog ||| ran", "the dog") == 0.4249  # remembered
+        assert meteor("two", "lines") == 0.4249
+    lines = (tmp_path / "java.log").read_text().splitlines()
+    assert lines[:2] == ["SCORE ||| the dog ||| a dog ran", "EVAL ||| 3.0 4.0"]
+    assert len(lines) == 4
+    with pytest.raises(FileNotFoundError, match="no such file"):
+        text_similarity.JavaMeteor(tmp_path / "none.jar")

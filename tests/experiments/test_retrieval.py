@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from experiments import (
+    draw_retrieval,
     evaluate_retrieval,
     explain_match,
     fit_whitening,
@@ -123,6 +124,16 @@ def test_rows_without_training(settings, tmp_path):
     assert results["random"]["test/ndcg_auc"] < results["visual"]["test/ndcg_auc"] < 100
 
 
+def test_figures_of_runs(settings, trained, tmp_path):
+    baseline = dataclasses.replace(settings, run_dir=str(tmp_path / "baseline"))
+    evaluate_retrieval.run(baseline, "visual")
+    named = {"baseline": baseline.run_dir, "joint": settings.run_dir}
+    files = draw_retrieval.run(named, str(tmp_path / "figures"), queries=7)
+    # Figure 2, and five queries a page.
+    assert [file.name for file in files] == ["figure2.png", "figure4_1.png", "figure4_2.png"]
+    assert all(file.stat().st_size > 5000 for file in files)
+
+
 def test_a_wrong_monitor_or_method_is_named(settings, tmp_path):
     with pytest.raises(ValueError, match="--monitor=val/accuracy"):
         train_retrieval.run(dataclasses.replace(settings, monitor="val/accuracy"))
@@ -200,7 +211,7 @@ def test_what_cannot_be_searched_is_named(settings, trained, photos, tmp_path):
     searcher = retrieval_search.Searcher(settings.run_dir)
     with pytest.raises(UnknownWordError, match="'gren'.*green"):
         searcher.query(None, "+gren")
-    with pytest.raises(runs.RunError, match="has this run been trained"):
+    with pytest.raises(runs.RunError, match="is missing"):
         search_images.run(
             search_images.Settings(
                 index=str(tmp_path / "i"), run_dir=str(tmp_path / "no"), images=str(photos)
