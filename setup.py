@@ -46,7 +46,7 @@ setup(
     ),
     package_data={
         "imgtext_tf": ["data/*.tsv"],
-        "experiments": ["flagfiles/*/*.flags", "tables/*.csv", "results/*/*/*.json"],
+        "experiments": ["flagfiles/*/*.flags", "tables/*.csv", "results/*/*/*.json", "*.html"],
     },
     install_requires=RUNTIME,
     extras_require={"cuda": ["tensorflow[and-cuda]==2.21.*"], "test": TEST},

@@ -89,7 +89,7 @@ def image_encoder(
             becomes a map of 1 x 1).
         weights: "imagenet", the path of a weights file, or None (or "none") for random weights.
             A `.keras` file and a hub model bring theirs.
-        image_size: height and width, pixels; None for the file's own or 299.
+        image_size: height and width, pixels; None for the file's own or 299; 0 for any shape.
         trainable: train the backbone too.
         input_range: values that 0 and 1 become; None for the backbone's own. A `.keras` file's is
             (0, 255) if it has a Rescaling or Normalization layer, else taken to be (-1, 1).
@@ -100,7 +100,8 @@ def image_encoder(
 
     Reference: Otto2020, Section 4.2.
     """
-    weights, size = None if weights == "none" else weights, image_size or 299
+    weights = None if weights == "none" else weights
+    size = 299 if image_size is None else image_size or None
     if name.startswith("hub:"):
         backbone, scale = layers.HubImage(name.removeprefix("hub:"), trainable=trainable), {}
     elif name.endswith(".keras"):
@@ -282,7 +283,7 @@ def _from_file(path, image_size):
     if not maps:
         raise ValueError(f"{path}: no layer of the model has a feature map [B, h, w, C]")
     backbone = keras.Model(model.input, maps[-1].output, name="backbone")
-    size = image_size or backbone.input_shape[1] or 299
+    size = (backbone.input_shape[1] or 299) if image_size is None else image_size or None
     if size != backbone.input_shape[1]:
         clone = keras.models.clone_model(backbone, input_tensors=keras.Input((size, size, 3)))
         clone.set_weights(backbone.get_weights())

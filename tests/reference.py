@@ -123,3 +123,81 @@ def fully_connected(x, weights):
         x = np.maximum(x @ kernel + bias, 0)
     kernel, bias = weights[-1]
     return x @ kernel + bias
+
+
+def rmac_regions(height, width, levels):
+    """(x, y, w, h) of R-MAC's regions, line by line as Tolias' MATLAB function has it."""
+    short = min(width, height)
+    best, extra = None, None
+    for steps in range(2, 8):
+        b = (max(width, height) - short) / (steps - 1)
+        distance = abs((short**2 - short * b) / short**2 - 0.4)
+        if best is None or distance < best:
+            best, extra = distance, steps - 1
+    more_x = extra if height < width else 0
+    more_y = extra if height > width else 0
+    regions = []
+    for level in range(1, levels + 1):
+        side = int(np.floor(2 * short / (level + 1)))
+        half = np.floor(side / 2 - 1)
+        bx = (width - side) / (level + more_x - 1) if level + more_x > 1 else 0
+        by = (height - side) / (level + more_y - 1) if level + more_y > 1 else 0
+        for j in range(level + more_y):
+            for i in range(level + more_x):
+                x, y = int(np.floor(half + i * bx) - half), int(np.floor(half + j * by) - half)
+                if side > 0:
+                    regions.append((x, y, side, side))
+    return regions
+
+
+def unit(vector):
+    """A vector over its length; zeros stay zeros."""
+    length = np.sqrt(np.sum(np.square(vector)))
+    return vector / length if length > 0 else vector
+
+
+def rmac(features, levels, mean, projection):
+    """The R-MAC descriptor of one map [H, W, C]: max, l2, (x - mean) P, l2, sum, l2."""
+    total = 0
+    for x, y, w, h in rmac_regions(*features.shape[:2], levels):
+        region = np.array(
+            [max(features[i, j, c] for i in range(y, y + h) for j in range(x, x + w))
+             for c in range(features.shape[2])]
+        )  # fmt: skip
+        total = total + unit((unit(region) - mean) @ projection) if np.any(region) else total
+    return unit(total)
+
+
+def ranking_loss(query, positive, negative, margin):
+    """1/2 max(0, m - q . + + q . -) of three vectors."""
+    return 0.5 * max(0.0, margin - float(np.dot(query, positive)) + float(np.dot(query, negative)))
+
+
+def hardest_triplets(scores, pool, positives, neighbours, *, margin, keep):
+    """[((q, +, -), loss), ...]: for each query and relevant image its `keep` largest losses.
+
+    Args:
+        scores: list of (weight, [Q, P] products).
+        pool: the images of the pool, queries first.
+        positives: [Q, n] places in the pool.
+        neighbours: [N, k] relevant images of each image.
+        margin: m.
+        keep: triplets a pair.
+    """
+    found = []
+    for query in range(len(positives)):
+        relevant = set(neighbours[pool[query]].tolist()) | {int(pool[query])}
+        for positive in positives[query]:
+            losses = []
+            for place, image in enumerate(pool.tolist()):
+                if image in relevant:
+                    continue
+                loss = 0.0
+                for weight, values in scores:
+                    near, far = float(values[query, positive]), float(values[query, place])
+                    loss += weight * 0.5 * max(0.0, margin - near + far)
+                losses.append((-loss, place))
+            for negative_loss, place in sorted(losses)[:keep]:
+                if negative_loss < 0:
+                    found.append(((query, int(positive), place), -negative_loss))
+    return found

@@ -82,6 +82,8 @@ KINDS: dict[str, dict[str, Field]] = {
         **_IMAGE,
         "sentences": Field(str, ragged=True),
         "sentence_ids": Field(str, ragged=True),
+        # WordNet synset of every annotated object, as often as it stands there.
+        "objects": Field(str, ragged=True, default=()),
     },
     "image_query": {**_IMAGE, "query": Field(str)},
     "feature": {

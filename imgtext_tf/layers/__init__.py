@@ -1,9 +1,11 @@
 """Layers that the models share; a file for each topic."""
 
 from imgtext_tf.layers.decoding import TextDecoder
-from imgtext_tf.layers.embedding import GradientReversal, L2Normalize, dann_ramp
+from imgtext_tf.layers.embedding import GradientReversal, L2Normalize, dann_ramp, l2_normalize
 from imgtext_tf.layers.frozen import Frozen, HubImage
+from imgtext_tf.layers.pooling import MAC, GeM
 from imgtext_tf.layers.recurrent import MaskedGRU, MaskedPooling
+from imgtext_tf.layers.rmac import RMAC, RegionMaxPool, WhitenedSum, rmac_regions
 from imgtext_tf.layers.text import (
     UNKNOWN_ID,
     AttentionPooling,
@@ -14,18 +16,25 @@ from imgtext_tf.layers.text import (
 )
 
 __all__ = [
-    "UNKNOWN_ID",
     "AttentionPooling",
     "Frozen",
+    "GeM",
     "GradientReversal",
     "HubImage",
     "L2Normalize",
+    "MAC",
     "MaskedGRU",
     "MaskedPooling",
+    "RMAC",
     "RegionAttention",
+    "RegionMaxPool",
     "SentenceEncoder",
     "TextDecoder",
+    "UNKNOWN_ID",
+    "WhitenedSum",
     "WordEmbedding",
     "dann_ramp",
+    "l2_normalize",
     "masked_softmax",
+    "rmac_regions",
 ]

@@ -6,6 +6,18 @@ import keras
 import tensorflow as tf
 
 
+def l2_normalize(vectors):
+    """Divides vectors by their length: [..., D] -> [..., D] float32; zeros stay zeros.
+
+    The gradient at a zero vector is zero, not NaN.
+    """
+    vectors = keras.ops.cast(vectors, "float32")
+    squares = keras.ops.sum(keras.ops.square(vectors), axis=-1, keepdims=True)
+    real = squares > 1e-24
+    scale = keras.ops.rsqrt(keras.ops.where(real, squares, 1.0))
+    return keras.ops.where(real, vectors * scale, 0.0)
+
+
 @keras.saving.register_keras_serializable(package="imgtext_tf")
 class L2Normalize(keras.layers.Layer):
     """x [..., D] float -> x / ||x|| along the last axis; zeros stay zeros, with a zero gradient.
@@ -18,11 +30,7 @@ class L2Normalize(keras.layers.Layer):
 
     def call(self, inputs):
         """See the class."""
-        values = keras.ops.cast(inputs, "float32")  # squares of small 16-bit numbers vanish
-        square = keras.ops.sum(values * values, axis=-1, keepdims=True)
-        return keras.ops.cast(
-            values * keras.ops.rsqrt(keras.ops.maximum(square, 1e-24)), self.compute_dtype
-        )
+        return keras.ops.cast(l2_normalize(inputs), self.compute_dtype)
 
 
 @keras.saving.register_keras_serializable(package="imgtext_tf")

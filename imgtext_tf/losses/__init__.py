@@ -9,6 +9,7 @@ from imgtext_tf.losses.matching import (
     modality_loss,
     order_scores,
 )
+from imgtext_tf.losses.retrieval import image_to_text_loss, text_to_image_loss, visual_loss
 
 __all__ = [
     "MINING",
@@ -16,6 +17,9 @@ __all__ = [
     "adversarial_loss",
     "bidirectional_hinge",
     "cosine_scores",
+    "image_to_text_loss",
     "modality_loss",
     "order_scores",
+    "text_to_image_loss",
+    "visual_loss",
 ]

@@ -1,0 +1,249 @@
+r"""Compares proxies of semantic similarity by their agreement with the users of a study.
+
+    python -m experiments.compare_proxies --data_dir=datasets/vg --study_dir=study \
+        --run_dir=runs/t1 --vectors=GoogleNews-vectors-negative300.bin --generated=captions.json
+
+Users, the visual baseline, objects, METEOR, Fisher vectors of word vectors, tf-idf of captions, of
+generated captions, and chance. What lacks its data is left out and named.
+
+Reference: Gordo2017, Section 4 and Table 1.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import gzip
+import json
+import pathlib
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+from absl import flags, logging
+from gensim.models import KeyedVectors
+
+from experiments import (
+    common_flags,
+    retrieval_data,
+    retrieval_flags,
+    retrieval_report,
+)
+from experiments.retrieval_data import Data
+from experiments.retrieval_flags import Settings
+from imgtext_tf import runs, text_similarity
+from imgtext_tf.data import fasttext
+from imgtext_tf.metrics import triplet_agreement
+from imgtext_tf.models import semantic_retrieval
+
+_RANDOM_DRAWS = 5
+_FASTTEXT = (793712314).to_bytes(4, "little")  # how its binary files begin
+# The first and second images' similarity to the query, [T] each.
+Similarities = tuple[np.ndarray, np.ndarray]
+
+
+@dataclasses.dataclass(frozen=True)
+class Proxies:
+    """What the proxies need beside the data set; the flags' help says what each means."""
+
+    vectors: str = ""
+    gaussians: int = 16
+    power: float = 1.0
+    generated: str = ""
+    meteor: str = "nltk"
+    max_triplets: int = 0
+
+
+def run(settings: Settings, proxies: Proxies) -> dict[str, Any]:
+    """Evaluates all proxies whose data is there and returns what `result.json` holds.
+
+    Raises:
+        ValueError: if no triplet of the study lies in the split.
+    """
+    run_dir = runs.RunDirectory(settings.run_dir)
+    with run_dir.locked():
+        data = retrieval_data.open_data(settings)
+        run_dir.begin(
+            {name: getattr(settings, name) for name in retrieval_flags.OF_EVALUATIONS}
+            | dataclasses.asdict(proxies),
+            script="experiments.compare_proxies",
+            module=semantic_retrieval.__name__,
+        )
+        rows, counts, users = _study(settings, data)
+        metrics = {f"study/human{end}": value for end, value in users.items()}
+        for name, similarities in _proxies(settings, proxies, data, rows):
+            start = time.monotonic()
+            first, second = similarities()
+            values = triplet_agreement.method_agreement(first, second, counts[: len(first)])
+            metrics |= {
+                f"study/{name}": values["normalised"],
+                f"study/{name}/plain": values["plain"],
+                f"study/{name}/triplets": values["triplets"],
+            }
+            logging.info(
+                "%-10s %5.1f (plain %.1f), %d triplets, %.1f s",
+                name, values["normalised"], values["plain"], values["triplets"],
+                time.monotonic() - start,
+            )  # fmt: skip
+        draws = [
+            triplet_agreement.method_agreement(*rng.random([2, len(rows)]), counts)["normalised"]
+            for rng in (np.random.default_rng([settings.seed, n]) for n in range(_RANDOM_DRAWS))
+        ]
+        metrics |= {"study/random": float(np.mean(draws)), "study/random/std": float(np.std(draws))}
+        return retrieval_report.report(
+            settings, data, run_dir, metrics, script="experiments.compare_proxies", outcome={}
+        )
+
+
+def _study(settings: Settings, data: Data) -> tuple[np.ndarray, np.ndarray, dict[str, float]]:
+    """Rows [T, 3] of the triplets inside the split, their votes, and the users' agreement."""
+    triplets, users, places, answers = retrieval_report.read_study(settings.study_dir)
+    names = data.splits[settings.eval_split].ids.tolist()
+    row_of = {name: row for row, name in enumerate(names)}
+    rows = np.array([[row_of.get(one, -1) for one in triplet] for triplet in triplets])
+    known = (rows >= 0).all(axis=1)
+    if not known.any():
+        raise ValueError(
+            f"{settings.study_dir}: no triplet lies in split {settings.eval_split} of "
+            f"{settings.data_dir}"
+        )
+    counts = triplet_agreement.votes(users, places, answers, count=len(triplets))
+    try:
+        of_users = triplet_agreement.user_agreement(users, places, answers, count=len(triplets))
+    except ValueError as error:
+        logging.warning("no agreement among users: %s", error)
+        return rows[known], counts[known], {}
+    agreement = {"": of_users["normalised"], "/std": of_users["normalised_std"]}
+    agreement |= {"/plain": of_users["plain"], "/plain/std": of_users["plain_std"]}
+    return rows[known], counts[known], agreement
+
+
+def _proxies(
+    settings: Settings, proxies: Proxies, data: Data, rows: np.ndarray
+) -> Iterator[tuple[str, Callable[[], Similarities]]]:
+    """The name of each proxy whose data is there, and what computes it."""
+    split, train = data.splits[settings.eval_split], data.splits["train"]
+
+    def of_vectors(vectors: Any) -> Similarities:
+        """Dot products of rows, dense or sparse."""
+        sides = []
+        for place in (1, 2):
+            first, second = vectors[rows[:, 0]], vectors[rows[:, place]]
+            product = first.multiply(second) if hasattr(first, "multiply") else first * second
+            sides.append(np.asarray(product.sum(axis=1)).ravel())
+        return sides[0], sides[1]
+
+    def visual() -> Similarities:
+        return of_vectors(retrieval_report.baseline_vectors(settings, data, settings.eval_split))
+
+    yield "visual", visual
+    objects = {
+        name: retrieval_data.read_sentences(part.reader, "objects")
+        for name, part in (("train", train), ("test", split))
+    }
+    if any(objects["train"]):
+        vectorizer = text_similarity.TfIdf.learn(objects["train"], units="labels")
+        yield "objects", lambda: of_vectors(vectorizer.transform(objects["test"]))
+    else:
+        logging.warning("objects: left out, the data set was built without objects.json")
+    yield "meteor", lambda: _meteor(proxies, split.sentences, rows)
+    if proxies.vectors:
+        vectors = load_vectors(proxies.vectors)
+        fisher = text_similarity.FisherVectors(
+            vectors, gaussians=proxies.gaussians, power=proxies.power
+        )
+        yield (
+            "fisher",
+            lambda: of_vectors(
+                fisher.learn(train.sentences, seed=settings.seed).transform(split.sentences)
+            ),
+        )
+    else:
+        logging.warning("fisher: left out, give --vectors")
+    yield "tfidf", lambda: of_vectors(split.tfidf)
+    if proxies.generated:
+        captions = read_captions(proxies.generated)
+        texts = [captions.get(name, []) for name in split.ids.tolist()]
+        yield "generated", lambda: of_vectors(data.vectorizer.transform(texts))
+    else:
+        logging.warning("generated: left out, give --generated")
+
+
+def _meteor(proxies: Proxies, sentences: list[list[str]], rows: np.ndarray) -> Similarities:
+    rows = rows[: proxies.max_triplets or None]
+    with contextlib.ExitStack() as stack:
+        if proxies.meteor == "java":
+            meteor = stack.enter_context(text_similarity.JavaMeteor())
+        else:
+            meteor = text_similarity.nltk_meteor()
+        first, second = (
+            np.array(
+                [
+                    text_similarity.match_kernel(sentences[row[0]], sentences[row[place]], meteor)
+                    for row in rows
+                ]
+            )
+            for place in (1, 2)
+        )
+    return first, second
+
+
+def load_vectors(path: str) -> Mapping[str, np.ndarray]:
+    """Word vectors: a text file, fastText's `.bin`, or word2vec's (such as GoogleNews').
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if it is none of these.
+    """
+    if path.endswith((".bin", ".bin.gz")):
+        with (gzip.open if path.endswith(".gz") else open)(path, "rb") as file:
+            is_fasttext = file.read(4) == _FASTTEXT
+        if not is_fasttext:
+            return KeyedVectors.load_word2vec_format(path, binary=True)
+    loaded = fasttext.load_vectors(path)
+    return {word: loaded.vector(word) for word in loaded.words}
+
+
+def read_captions(path: str) -> dict[str, list[str]]:
+    """Reads captions from JSON: {id: caption or captions}, or a list of {"image_id", "caption"}.
+
+    Raises:
+        ValueError: if it is neither.
+    """
+    try:
+        data = json.loads(pathlib.Path(path).read_text(encoding="utf-8"))
+        if isinstance(data, dict):
+            data = [{"image_id": key, "caption": value} for key, value in data.items()]
+        captions: dict[str, list[str]] = {}
+        for record in data:
+            value = record["caption"] if "caption" in record else record["captions"]
+            texts = [value] if isinstance(value, str) else [str(text) for text in value]
+            captions.setdefault(str(record["image_id"]), []).extend(texts)
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(
+            f"{path}: {error!r}; expected {{id: captions}} or a list of image_id and caption"
+        ) from error
+    return captions
+
+
+def main(argv: list[str]) -> dict[str, Any]:
+    """Fills the settings from the flags and runs them."""
+    common_flags.reject_positional(argv)
+    names = [field.name for field in dataclasses.fields(Proxies)]
+    proxies = Proxies(**{name: flags.FLAGS[name].value for name in names})
+    return run(retrieval_flags.settings_from_flags(retrieval_flags.OF_EVALUATIONS), proxies)
+
+
+if __name__ == "__main__":
+    retrieval_flags.define_flags(retrieval_flags.OF_EVALUATIONS)
+    flags.DEFINE_string("vectors", "", "Word vectors, such as word2vec's in text format.")
+    flags.DEFINE_integer("gaussians", Proxies.gaussians, "Gaussians of the Fisher vectors.")
+    flags.DEFINE_float(
+        "power", Proxies.power, "Power normalisation of the Fisher vectors; 1: none."
+    )
+    flags.DEFINE_string("generated", "", "JSON of captions that a model generated, by image id.")
+    flags.DEFINE_enum("meteor", Proxies.meteor, ["nltk", "java"], "Which METEOR.")
+    flags.DEFINE_integer("max_triplets", 0, "Triplets that METEOR is computed for; 0: all.")
+    flags.mark_flags_as_required(["data_dir", "run_dir", "study_dir"])
+    common_flags.run_main(main)

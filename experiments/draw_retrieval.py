@@ -1,0 +1,158 @@
+r"""Draws Gordo2017's Figures 2 and 4 from finished runs.
+
+    python -m experiments.draw_retrieval --runs=baseline=runs/baseline,joint=runs/joint \
+        --output_dir=figures --sheets=20
+
+Figure 2: NDCG@R and PCC@R of all runs, and the scatter of caption and visual similarity. Figure 4:
+for some queries the images that each run finds, one row a run, on `sheets` pages of five queries.
+
+Reference: Gordo2017, Figures 2 and 4.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import pathlib
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from absl import app, flags, logging
+
+from experiments import common_flags, retrieval_data, retrieval_report
+from experiments.retrieval_data import Data
+from experiments.retrieval_flags import Settings
+from imgtext_tf import figures, retrieval_figures, runs
+from imgtext_tf.data import examples, images
+
+_PER_PAGE = 5
+_SHOWN = 7
+_POINTS = 4000
+
+
+def run(
+    named: dict[str, str], output_dir: str, *, queries: int = 20, seed: int = 0
+) -> list[pathlib.Path]:
+    """Draws the figures of runs on one data set and returns their files.
+
+    Args:
+        named: name -> run directory, of evaluate_retrieval (method visual) or train_retrieval.
+        output_dir: folder of the figures.
+        queries: for how many queries the found images are drawn.
+        seed: of the draw of these queries and of the scatter's points.
+
+    Raises:
+        RunError: if a run is not finished, or has no vectors.
+    """
+    folder, vectors, metrics, data = pathlib.Path(output_dir), {}, {}, None
+    for name, directory in named.items():
+        run_dir = runs.RunDirectory(directory)
+        result = runs.read_json(run_dir.result_file)
+        settings = _settings(result, directory)
+        split = settings.eval_split
+        prefix = f"{split}/"
+        metrics[name] = {
+            key.removeprefix(prefix): value for key, value in result["metrics"].items()
+        }
+        if result["settings"].get("method", "visual") != "visual":
+            continue
+        data = data or retrieval_data.open_data(settings)
+        vectors[name] = _vectors(settings, data, run_dir)
+    files = []
+    if vectors:
+        scatter = {name: _pairs(found, data, split, seed) for name, found in vectors.items()}
+        figure = retrieval_figures.curves_figure(metrics, scatter=scatter)
+        files += _sheets(vectors, data, split, folder, queries, seed)
+    else:
+        figure = retrieval_figures.curves_figure(metrics)
+    files.insert(0, figures.save(figure, folder / "figure2.png"))
+    for file in files:
+        logging.info("wrote %s", file)
+    return files
+
+
+def _settings(result: dict[str, Any], directory: str) -> Settings:
+    known = {field.name for field in dataclasses.fields(Settings)}
+    saved = {name: value for name, value in result["settings"].items() if name in known}
+    return Settings(**saved | {"run_dir": directory, "verify": "size"})
+
+
+def _vectors(settings: Settings, data: Data, run_dir: runs.RunDirectory) -> np.ndarray:
+    """The vectors [N, D] of the split's images."""
+    split = settings.eval_split
+    if not run_dir.model_file("best").exists():
+        return retrieval_report.baseline_vectors(settings, data, split)
+    model = keras.saving.load_model(run_dir.model_file("best"), compile=False)
+    regions = data.splits[split].regions
+    if model.input["regions"].shape[-1] != regions.shape[-1]:
+        raise runs.RunError(f"{run_dir.path}: is of another backbone than the first run")
+    return retrieval_report.embeddings(model, data, split)[retrieval_report.IMAGE]
+
+
+def _pairs(vectors: np.ndarray, data: Data, split: str, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Caption and visual similarity of random pairs; half of them near by their captions."""
+    tfidf = data.splits[split].tfidf
+    rng = np.random.default_rng([seed, 5])
+    rows = rng.integers(len(vectors), size=_POINTS)
+    others = rng.integers(len(vectors), size=_POINTS)
+    similar = (tfidf[rows[: _POINTS // 2]] @ tfidf.T).toarray()
+    similar[np.arange(len(similar)), rows[: _POINTS // 2]] = -1
+    nearest = np.argsort(-similar, axis=1)[:, :20]
+    others[: _POINTS // 2] = nearest[np.arange(len(nearest)), rng.integers(20, size=len(nearest))]
+    relevance = np.asarray(tfidf[rows].multiply(tfidf[others]).sum(axis=1)).ravel()
+    return relevance, np.sum(vectors[rows] * vectors[others], axis=1)
+
+
+def _sheets(
+    vectors: dict[str, np.ndarray],
+    data: Data,
+    split: str,
+    folder: pathlib.Path,
+    queries: int,
+    seed: int,
+) -> list[pathlib.Path]:
+    part = data.splits[split]
+    candidates = part.query_rows(data.settings.queries)
+    chosen = np.random.default_rng([seed, 6]).permutation(candidates)[:queries]
+
+    def picture(row: int) -> np.ndarray:
+        record = examples.from_bytes("image_captions", part.reader.read(np.array([row]))[0])
+        return figures.thinned(images.decode_pixels(tf.constant(record["image"])).numpy())
+
+    files = []
+    for page in range(0, len(chosen), _PER_PAGE):
+        rankings = []
+        for query in chosen[page : page + _PER_PAGE].tolist():
+            relevance = (part.tfidf[query] @ part.tfidf.T).toarray().ravel()
+            for name, found in vectors.items():
+                scores = found @ found[query]
+                scores[query] = -np.inf
+                best = np.argsort(-scores, kind="stable")[:_SHOWN]
+                rankings.append(
+                    retrieval_figures.Ranking(
+                        title=f"{name}: {part.ids[query]}",
+                        query=picture(query),
+                        images=[picture(row) for row in best],
+                        captions=[f"captions {relevance[row]:.2f}" for row in best],
+                    )
+                )
+        sheet = retrieval_figures.ranking_sheet(rankings, columns=_SHOWN)
+        files.append(figures.save(sheet, folder / f"figure4_{page // _PER_PAGE + 1}.png"))
+    return files
+
+
+def main(argv: list[str]) -> None:
+    """Reads the names of the runs and draws."""
+    common_flags.reject_positional(argv)
+    named = dict(part.partition("=")[::2] for part in flags.FLAGS.runs)
+    if not all(named.values()):
+        raise app.UsageError("--runs: give name=folder, comma-separated")
+    run(named, flags.FLAGS.output_dir, queries=flags.FLAGS.sheets, seed=flags.FLAGS.seed)
+
+
+if __name__ == "__main__":
+    flags.DEFINE_list("runs", None, "name=run directory of each method.", required=True)
+    flags.DEFINE_string("output_dir", "figures", "Folder of the figures.")
+    flags.DEFINE_integer("sheets", 20, "Queries to draw the found images of.", lower_bound=0)
+    common_flags.run_main(main)

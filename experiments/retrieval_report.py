@@ -1,0 +1,189 @@
+"""How Gordo2017's methods are evaluated and what a run leaves: metrics, curves, result."""
+
+from __future__ import annotations
+
+import csv
+import pathlib
+import shlex
+import sys
+from typing import Any
+
+import numpy as np
+from absl import logging
+
+from experiments import retrieval_data, retrieval_mining
+from experiments.retrieval_data import Data
+from experiments.retrieval_flags import Settings
+from imgtext_tf import runs
+from imgtext_tf.metrics import graded_ranking, triplet_agreement
+from imgtext_tf.models import semantic_retrieval
+from imgtext_tf.models.semantic_retrieval import TripletModel
+
+# What a query consists of at test time; the database is always images alone.
+IMAGE, IMAGE_AND_TEXT = "image", "image_text"
+
+
+def embeddings(model: TripletModel, data: Data, split: str) -> dict[str, np.ndarray]:
+    """The vectors of a split's images as a database, and as each kind of query.
+
+    Returns:
+        [N, D] float32 under "image" and, of a joint model, "image_text": l2(phi + theta).
+    """
+    phi = retrieval_mining.embed_images(
+        model, data.splits[split], longest_side=data.settings.longest_side
+    )
+    found = {IMAGE: phi}
+    if "theta" in model.output:
+        both = phi + retrieval_mining.embed_texts(model, data.splits[split].tfidf)
+        found[IMAGE_AND_TEXT] = both / np.maximum(
+            np.linalg.norm(both, axis=1, keepdims=True), 1e-12
+        )
+    return found
+
+
+def baseline_vectors(settings: Settings, data: Data, split: str) -> np.ndarray:
+    """The whitened R-MAC descriptors of a split without any training: [N, D] float32."""
+    train = data.splits["train"]
+    whitening = retrieval_data.open_whitening(settings, train.regions)
+    model = semantic_retrieval.semantic_retrieval(
+        train.regions.shape[2], dimensions=settings.dimensions or None
+    )
+    semantic_retrieval.set_whitening(model, whitening["mean"], whitening["projection"])
+    return embeddings(model, data, split)[IMAGE]
+
+
+def evaluate_vectors(
+    queries: np.ndarray, database: np.ndarray, data: Data, split: str
+) -> dict[str, float]:
+    """NDCG and PCC of a split: its queries against all its images but themselves.
+
+    Args:
+        queries: [N, D], a row for every image of the split; those of `Split.query_rows` are used.
+        database: [N, D].
+        data: the opened data set.
+        split: its name.
+    """
+    rows = data.splits[split].query_rows(data.settings.queries)
+    return evaluate_scores(queries[rows] @ database.T, data, split)
+
+
+def evaluate_scores(scores: np.ndarray, data: Data, split: str) -> dict[str, float]:
+    """As `evaluate_vectors`, of scores [queries, N]."""
+    part = data.splits[split]
+    rows = part.query_rows(data.settings.queries)
+    relevance = (part.tfidf[rows] @ part.tfidf.T).toarray()
+    grid = [r for r in data.settings.r_grid if r < len(part.ids)]
+    return graded_ranking.ranking_metrics(
+        relevance, scores, grid, exclude=rows, scale=data.settings.auc_scale
+    )
+
+
+def evaluate_on_val(model: TripletModel, step: int, *, data: Data) -> dict[str, float]:
+    """The metrics of split val that training watches."""
+    del step
+    metrics = {}
+    found = embeddings(model, data, "val")
+    for name, vectors in found.items():
+        prefix = "" if name == IMAGE else f"{name}/"
+        values = evaluate_vectors(vectors, found[IMAGE], data, "val")
+        metrics |= {f"{prefix}{key}": values[key] for key in ("ndcg_auc", "pcc_auc", "ndcg@1")}
+    return metrics
+
+
+def read_study(folder: str) -> tuple[np.ndarray, list[str], np.ndarray, np.ndarray]:
+    """Reads a user study: `triplets.csv` and `answers.csv`.
+
+        triplet_id,query_id,target_id1,target_id2
+        user_id,answer,triplet_id                   answer: 0 first, 1 second, 2 both, 3 neither
+
+    Returns:
+        [T, 3] str image ids; users [A]; [A] int places of their triplets; [A] int answers.
+
+    Raises:
+        ValueError: naming file and line of what does not fit.
+    """
+    triplets, place_of = [], {}
+    path = pathlib.Path(folder, "triplets.csv")
+    with open(path, newline="", encoding="utf-8") as file:
+        for number, row in enumerate(csv.DictReader(file), start=2):
+            try:
+                ids = [row[name].strip() for name in ("query_id", "target_id1", "target_id2")]
+                place_of[row["triplet_id"].strip()] = len(triplets)
+            except (KeyError, AttributeError) as error:
+                raise ValueError(f"{path}, line {number}: lacks the column {error}") from None
+            triplets.append(ids)
+    users, places, answers = [], [], []
+    path = pathlib.Path(folder, "answers.csv")
+    with open(path, newline="", encoding="utf-8") as file:
+        for number, row in enumerate(csv.DictReader(file), start=2):
+            try:
+                answer = int(row["answer"])
+                places.append(place_of[row["triplet_id"].strip()])
+            except (KeyError, TypeError, ValueError, AttributeError) as error:
+                raise ValueError(
+                    f"{path}, line {number}: {error!r}; expected user_id,answer,triplet_id of a "
+                    "triplet in triplets.csv"
+                ) from None
+            if answer not in range(4):
+                raise ValueError(f"{path}, line {number}: the answer {answer} is not 0, 1, 2 or 3")
+            users.append(row["user_id"])
+            answers.append(answer)
+    return np.array(triplets), users, np.array(places, np.int64), np.array(answers, np.int64)
+
+
+def study_agreement(
+    queries: np.ndarray, database: np.ndarray, data: Data, split: str
+) -> dict[str, float]:
+    """A method's agreement with the users of `study_dir`, on the triplets inside a split."""
+    if not data.settings.study_dir:
+        return {}
+    triplets, users, places, answers = read_study(data.settings.study_dir)
+    row_of = {name: row for row, name in enumerate(data.splits[split].ids.tolist())}
+    rows = np.array([[row_of.get(one, -1) for one in triplet] for triplet in triplets])
+    known = (rows >= 0).all(axis=1)
+    if not known.any():
+        raise ValueError(f"{data.settings.study_dir}: no triplet lies in split {split}")
+    counts = triplet_agreement.votes(users, places, answers, count=len(triplets))[known]
+    q, first, second = rows[known].T
+    values = triplet_agreement.method_agreement(
+        np.sum(queries[q] * database[first], axis=1),
+        np.sum(queries[q] * database[second], axis=1),
+        counts,
+    )
+    return {f"study/{name}": value for name, value in values.items()}
+
+
+def report(
+    settings: Settings,
+    data: Data,
+    run_dir: runs.RunDirectory,
+    metrics: dict[str, float],
+    *,
+    script: str,
+    outcome: dict[str, Any],
+) -> dict[str, Any]:
+    """Writes `result.json`, whose metrics are named `<split>/<name>`, and returns it."""
+    before = runs.read_json(run_dir.result_file) if run_dir.result_file.exists() else {}
+    kept = before.get("metrics", {}) if before.get("dataset") == data.description() else {}
+    split = settings.eval_split
+    result = run_dir.write_result(
+        metrics=kept | {f"{split}/{name}": value for name, value in metrics.items()},
+        seed=settings.seed,
+        dataset=data.description(),
+        steps=outcome.get("step", before.get("steps", 0)),
+        seconds=outcome.get("seconds", before.get("seconds", 0.0)),
+        parameters=outcome.get("parameters", before.get("parameters", 0)),
+        command=shlex.join(["python", "-m", script, *sys.argv[1:]]),
+        best_step=outcome.get("best_step", before.get("best_step")),
+        queries=len(data.splits[split].query_rows(settings.queries)),
+        images=len(data.splits[split].ids),
+    )
+    for name in ("", f"{IMAGE_AND_TEXT}/"):
+        if f"{name}ndcg_auc" in metrics:
+            logging.info(
+                "%s, queries by %s: NDCG AUC %.2f, PCC AUC %.2f",
+                split, name.rstrip("/") or IMAGE, metrics[f"{name}ndcg_auc"],
+                metrics[f"{name}pcc_auc"],
+            )  # fmt: skip
+    logging.info("result in %s", run_dir.result_file)
+    return result

@@ -1,0 +1,252 @@
+"""A cache of region vectors: what a frozen backbone and max pooling give for every image.
+
+Images keep their aspect, so their maps have many shapes; what R-MAC pools from them is a few
+vectors each. Like the cache of feature maps it is a folder of "feature" shards (name `regions`),
+one row an image, resumable, with a fingerprint of what made it. Images of one shape share a batch.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from tqdm import tqdm
+
+from imgtext_tf.data import examples
+from imgtext_tf.data.features import FeatureCache, FeatureError
+from imgtext_tf.data.files import write_json
+from imgtext_tf.data.shape_batches import image_batches
+from imgtext_tf.data.shards import (
+    MANIFEST,
+    ShardReader,
+    read_info,
+    shard_path,
+    write_manifest,
+    write_shard,
+)
+
+_NAME, _SPLIT = "regions", "images"
+_FINGERPRINT = "fingerprint.json"
+_CHUNK, _PER_SHARD = 512, 4096
+
+
+def read_regions(directory: str | os.PathLike, image_ids: Sequence[str] | np.ndarray) -> np.ndarray:
+    """The region vectors of images, padded with zeros: [N, R, C] float16.
+
+    Args:
+        directory: of `write_region_cache`.
+        image_ids: [N] str or bytes.
+
+    Raises:
+        ShardError: if a file is missing or damaged.
+        FeatureError: naming an image that the cache lacks.
+    """
+    reader = ShardReader(directory, _SPLIT)
+    wanted = [one if isinstance(one, bytes) else str(one).encode("utf-8") for one in image_ids]
+    row_of = {image_id: row for row, image_id in enumerate(reader.index["image_id"].tolist())}
+    missing = [one.decode() for one in wanted if one not in row_of]
+    if missing:
+        raise FeatureError(
+            f"{directory}: lacks {len(missing)} images ({missing[0]}, ...): remove the folder, it "
+            "is then computed for these shards"
+        )
+    rows = np.array([row_of[one] for one in wanted], np.int64)
+    notes = reader.manifest["notes"]
+    found = np.zeros([len(rows), notes["regions"], notes["channels"]], np.float16)
+    order = np.argsort(rows, kind="stable")  # as they lie on disk
+    for start in range(0, len(order), _CHUNK):
+        places = order[start : start + _CHUNK]
+        for place, data in zip(places, reader.read(rows[places]), strict=True):
+            record = examples.from_bytes("feature", data)
+            values = np.frombuffer(record["values"], "<f2").reshape(record["shape"])
+            found[place, : len(values)] = values
+    return found
+
+
+def write_region_cache(
+    directory: str | os.PathLike,
+    readers: Sequence[ShardReader],
+    encode_batch: Callable[[tf.Tensor], Any],
+    *,
+    longest_side: int,
+    fingerprint: Mapping[str, Any],
+    batch_size: int = 32,
+    images_per_shard: int = _PER_SHARD,
+) -> None:
+    """Computes the region vectors of every distinct image of some splits.
+
+    A finished cache stays as it is; a stopped one goes on at the first missing shard.
+
+    Args:
+        directory: of the cache.
+        readers: splits of records with images.
+        encode_batch: [B, H, W, 3] float32 in [0, 1] -> [B, R, C] float.
+        longest_side: see `shape_batches.scaled_shape`.
+        fingerprint: what the vectors depend on, JSON values.
+        batch_size: most images of a call.
+        images_per_shard: about how many rows a shard has.
+
+    Raises:
+        FeatureError: if the folder holds vectors of something else, or a vector is not finite.
+        images.ImageError: naming an image that cannot be decoded.
+    """
+    work = _distinct_images(readers)
+    names = [name for name, *_ in work]
+
+    def batches(places: np.ndarray) -> Iterator[tuple[list[str], tf.Tensor]]:
+        return _batches(readers, [work[place] for place in places], longest_side, batch_size)
+
+    build = dict(fingerprint) | {"longest_side": longest_side}
+    kind = readers[0].manifest["kind"]
+    _write(directory, names, batches, encode_batch, build, kind, images_per_shard)
+
+
+def pool_feature_cache(
+    directory: str | os.PathLike,
+    cache: FeatureCache,
+    image_ids: Sequence[str],
+    pool: Callable[[np.ndarray], Any],
+    *,
+    fingerprint: Mapping[str, Any],
+    kind: str,
+) -> None:
+    """Makes the cache of region vectors out of one of whole feature maps, without the backbone.
+
+    Args:
+        directory: of the cache of region vectors.
+        cache: of feature maps.
+        image_ids: what it shall hold, in any order.
+        pool: [B, h, w, C] -> [B, R, C].
+        fingerprint: what the vectors depend on beside the maps, JSON values.
+        kind: "real" or "synthetic" images.
+
+    Raises:
+        KeyError: naming an image without a map.
+    """
+    names = sorted(set(image_ids))
+    rows = cache.lookup(names)
+
+    def batches(places: np.ndarray) -> Iterator[tuple[list[str], np.ndarray]]:
+        for part in np.array_split(places, -(-len(places) // 128)):
+            yield [names[place] for place in part], cache.read(rows[part])
+
+    build = dict(fingerprint) | {"maps": cache.fingerprint}
+    _write(directory, names, batches, pool, build, kind, _PER_SHARD)
+
+
+def _write(
+    directory: str | os.PathLike,
+    names: list[str],
+    batches: Callable[[np.ndarray], Iterator[tuple[list[str], Any]]],
+    encode_batch: Callable[[Any], Any],
+    build: dict[str, Any],
+    kind: str,
+    images_per_shard: int,
+) -> None:
+    """Writes the shards that are missing, and the manifest."""
+    digest = hashlib.sha256("\n".join(names).encode()).hexdigest()
+    build = json.loads(json.dumps(build | {"images": digest}))
+    _claim(directory, build)
+    if tf.io.gfile.exists(os.path.join(directory, MANIFEST)):
+        return
+    count = -(-len(names) // images_per_shard)
+    infos, shapes = [], []
+    with tqdm(total=len(names), desc="region vectors", unit="image") as bar:
+        for number, places in enumerate(np.array_split(np.arange(len(names)), count)):
+            path = shard_path(directory, _NAME, _SPLIT, number, count)
+            info = read_info(path)
+            if info is None:
+                info = write_shard(path, "feature", _records(batches(places), encode_batch, bar))
+            else:
+                bar.update(len(places))
+            infos.append(info)
+            shapes.append(_largest_shape(path))
+    regions, channels = np.max(shapes, axis=0).tolist()
+    write_manifest(
+        directory,
+        name=_NAME,
+        record_kind="feature",
+        kind=kind,
+        build=build,
+        splits={_SPLIT: infos},
+        notes={"regions": regions, "channels": channels},
+    )
+
+
+def _distinct_images(readers: Sequence[ShardReader]) -> list[tuple[str, int, int]]:
+    """(image id, reader, row) of the first record of each image, sorted by id."""
+    seen = {}
+    for number, reader in enumerate(readers):
+        for row, image_id in enumerate(reader.index["image_id"].tolist()):
+            name = image_id.decode("utf-8")
+            seen.setdefault(name, (name, number, row))
+    if not seen:
+        raise FeatureError("there are no images to compute region vectors of")
+    return sorted(seen.values())
+
+
+def _batches(
+    readers: Sequence[ShardReader],
+    work: Sequence[tuple[str, int, int]],
+    longest_side: int,
+    batch_size: int,
+) -> Iterator[tuple[list[str], tf.Tensor]]:
+    window = 16 * batch_size  # held in memory at once; shapes are sorted inside of it
+    for start in range(0, len(work), window):
+        part = work[start : start + window]
+        rows = [(number, row) for _, number, row in part]
+        for places, batch in image_batches(
+            readers, rows, longest_side=longest_side, batch_size=batch_size
+        ):
+            yield [part[place][0] for place in places], batch
+
+
+def _records(
+    batches: Iterator[tuple[list[str], Any]], encode_batch: Callable[[Any], Any], bar: tqdm
+) -> Iterator[dict[str, Any]]:
+    for names, batch in batches:
+        bar.update(len(names))
+        found = np.asarray(encode_batch(batch), np.float32)
+        if found.ndim != 3 or len(found) != len(names):
+            raise FeatureError(f"the encoder gives {found.shape}, not [B, R, C]")
+        with np.errstate(over="ignore"):
+            stored = found.astype("<f2")
+        for name, one in zip(names, stored, strict=True):
+            if not np.isfinite(one).all():
+                raise FeatureError(
+                    f"image {name!r}: a region vector is not finite in 16 bits; look at the weights"
+                )
+            yield {
+                "image_id": name,
+                "shape": list(one.shape),
+                "dtype": "float16",
+                "values": one.tobytes(),
+            }
+
+
+def _largest_shape(path: str) -> np.ndarray:
+    """[2]: regions and channels of the largest row of a shard."""
+    batches = tf.data.TFRecordDataset(path).batch(_CHUNK)
+    shapes = [examples.decode("feature", batch, fields=["shape"])["shape"] for batch in batches]
+    return np.max([shape.to_tensor().numpy().max(axis=0) for shape in shapes], axis=0)
+
+
+def _claim(directory: str | os.PathLike, build: Mapping[str, Any]) -> None:
+    """Notes whose vectors a folder holds, or compares."""
+    path = os.path.join(directory, _FINGERPRINT)
+    if not tf.io.gfile.exists(path):
+        write_json(path, build)
+        return
+    with tf.io.gfile.GFile(path, "rb") as file:
+        found = json.loads(file.read())
+    for key, value in build.items():
+        if found.get(key) != value:
+            raise FeatureError(
+                f"{directory}: its region vectors were computed with {key} = {found.get(key)!r}, "
+                f"not {value!r}; use another folder, or delete this one"
+            )

@@ -1,0 +1,175 @@
+"""A folder of photos as vectors on disk: made once, brought up to date, searched many times.
+
+An index is a folder of `index.json` (what made the vectors) and parts `part-000000.npz` (names,
+sizes, times of change and vectors of some photos). A part is written whole or not at all, so that
+a stopped update goes on behind its last part; photos that changed are embedded again.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import logging
+import os
+import pathlib
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+logger = logging.getLogger(__name__)
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".gif", ".bmp")
+_PART = 512
+
+
+class ImageIndexError(ValueError):
+    """An index that does not fit, or a folder without photos."""
+
+
+@dataclasses.dataclass(frozen=True)
+class ImageIndex:
+    """The photos of an index.
+
+    Attributes:
+        root: the folder that the names are relative to.
+        names: [N] paths below the root.
+        vectors: [N, D] float32 of length 1.
+    """
+
+    root: pathlib.Path
+    names: tuple[str, ...]
+    vectors: np.ndarray
+
+    def best(
+        self, query: np.ndarray, count: int, *, leave_out: str | None = None
+    ) -> list[tuple[str, float]]:
+        """The photos nearest to a query: (name, score), best first, equal ones by name.
+
+        Args:
+            query: [D].
+            count: most photos to return.
+            leave_out: a name that is not returned, such as the query's.
+        """
+        scores = self.vectors @ np.asarray(query, np.float32)
+        order = np.lexsort((np.array(self.names), -scores))
+        found = [(self.names[place], float(scores[place])) for place in order[: count + 1]]
+        return [one for one in found if one[0] != leave_out][:count]
+
+
+def update(
+    folder: str | os.PathLike,
+    root: str | os.PathLike,
+    embed: Callable[[Sequence[pathlib.Path]], tuple[list[int], np.ndarray]],
+    *,
+    made_by: dict[str, Any],
+    progress: Callable[[Iterable], Iterable] = iter,
+) -> ImageIndex:
+    """Embeds the photos below a folder that the index does not have yet.
+
+    Args:
+        folder: of the index; made where missing.
+        root: of the photos; searched to any depth.
+        embed: paths -> places of those that could be read, and their vectors [n, D].
+        made_by: what the vectors depend on, JSON values.
+        progress: wraps the parts that are to be embedded.
+
+    Returns:
+        The index of the photos that are there now.
+
+    Raises:
+        ImageIndexError: if the index was made by something else, or there are no photos.
+    """
+    folder, root = pathlib.Path(folder), pathlib.Path(root).resolve()
+    made_by = json.loads(json.dumps(made_by)) | {"root": str(root)}
+    _claim(folder, made_by)
+    there = _photos(root)
+    if not there:
+        raise ImageIndexError(f"{root}: has no photo ({', '.join(SUFFIXES)})")
+    known = _read_parts(folder)
+    todo = [name for name, stamp in there.items() if known.get(name, (None,))[0] != stamp]
+    number = len(list(folder.glob("part-*.npz")))
+    parts = [todo[start : start + _PART] for start in range(0, len(todo), _PART)]
+    for part in progress(parts):
+        good, vectors = embed([root / name for name in part])
+        for place in sorted(set(range(len(part))) - set(good)):
+            logger.warning("%s: cannot be read, left out of the index", root / part[place])
+        # Photos that cannot be read are noted, too, with a vector of zeros: not tried again.
+        rows = np.zeros([len(part), vectors.shape[1]], np.float32)
+        rows[good] = vectors
+        _write_part(folder / f"part-{number:06d}.npz", part, [there[name] for name in part], rows)
+        number += 1
+    return _open(folder, root, there)
+
+
+def load(folder: str | os.PathLike) -> tuple[ImageIndex, dict[str, Any]]:
+    """Opens an index as it is: the index, and what made it.
+
+    Raises:
+        ImageIndexError: if there is none.
+    """
+    folder = pathlib.Path(folder)
+    if not (folder / "index.json").exists():
+        raise ImageIndexError(f"{folder}: is no index; make one with --images=<folder of photos>")
+    made_by = json.loads((folder / "index.json").read_text(encoding="utf-8"))
+    root = pathlib.Path(made_by["root"])
+    return _open(folder, root, _photos(root)), made_by
+
+
+def _open(folder: pathlib.Path, root: pathlib.Path, there: dict[str, tuple]) -> ImageIndex:
+    known = _read_parts(folder)
+    kept = [
+        name for name in sorted(known)
+        if known[name][0] == there.get(name) and np.any(known[name][1])
+    ]  # fmt: skip
+    if not kept:
+        raise ImageIndexError(
+            f"{folder}: none of its photos is in {root}: give --images to update it"
+        )
+    return ImageIndex(root, tuple(kept), np.stack([known[name][1] for name in kept]))
+
+
+def _photos(root: pathlib.Path) -> dict[str, tuple[int, int]]:
+    """Name -> (bytes, time of change) of the photos below a folder, sorted by name."""
+    found = {}
+    for path in sorted(root.rglob("*")):
+        if path.suffix.lower() in SUFFIXES and path.is_file():
+            status = path.stat()
+            found[path.relative_to(root).as_posix()] = (status.st_size, status.st_mtime_ns)
+    return found
+
+
+def _read_parts(folder: pathlib.Path) -> dict[str, tuple[tuple[int, int], np.ndarray]]:
+    """Name -> (stamp, vector); later parts win."""
+    known = {}
+    for path in sorted(folder.glob("part-*.npz")):
+        with np.load(path, allow_pickle=False) as file:
+            names, stamps, vectors = file["names"], file["stamps"], file["vectors"]
+        for name, stamp, vector in zip(names.tolist(), stamps.tolist(), vectors, strict=True):
+            known[name] = (tuple(stamp), vector)
+    return known
+
+
+def _write_part(path: pathlib.Path, names: list[str], stamps: list, vectors: np.ndarray) -> None:
+    temporary = path.with_name(f".tmp-{os.getpid()}-{path.name}")
+    try:
+        np.savez(temporary, names=np.array(names), stamps=np.array(stamps), vectors=vectors)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _claim(folder: pathlib.Path, made_by: dict[str, Any]) -> None:
+    path = folder / "index.json"
+    if path.exists():
+        before = json.loads(path.read_text(encoding="utf-8"))
+        if before != made_by:
+            raise ImageIndexError(
+                f"{folder}: was made with {before}, not {made_by}; use another --index, or delete "
+                "this one"
+            )
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    temporary = folder / f".tmp-{os.getpid()}-index.json"
+    temporary.write_text(json.dumps(made_by, indent=1) + "\n", encoding="utf-8")
+    os.replace(temporary, path)

@@ -1,0 +1,133 @@
+"""The user study: drawn triplets, its folder and page; and the proxies compared by it."""
+
+import csv
+import dataclasses
+import json
+import re
+
+import keras
+import numpy as np
+import pytest
+
+from experiments import compare_proxies, make_study
+from experiments.retrieval_flags import Settings
+from imgtext_tf import text_similarity
+from tests.experiments import retrieval_data_set
+
+
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("captions")
+    retrieval_data_set.write(folder)
+    keras.utils.set_random_seed(0)
+    image = keras.Input((None, None, 3))
+    hidden = keras.layers.Conv2D(8, 5, strides=4, activation="relu")(image)
+    keras.Model(image, hidden).save(folder / "backbone.keras")
+    return Settings(
+        data_dir=str(folder),
+        run_dir=str(folder / "proxies"),
+        backbone=str(folder / "backbone.keras"),
+        input_range=(-1.0, 1.0),
+        longest_side=32,
+        queries=0,
+    )
+
+
+def test_both_images_are_among_the_querys_nearest():
+    rng = np.random.default_rng(0)
+    vectors = rng.normal(size=(30, 4))
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    triplets = make_study.draw_triplets(vectors, count=70, neighbours=5, seed=1)
+    assert triplets.shape == (70, 3)
+    # Each query once before one comes twice.
+    assert sorted(triplets[:30, 0]) == list(range(30))
+    for query, first, second in triplets:
+        scores = vectors @ vectors[query]
+        nearest = [one for one in np.argsort(-scores) if one != query][:5]
+        assert first != second and {first, second} <= set(nearest)
+    again = make_study.draw_triplets(vectors, count=70, neighbours=5, seed=1)
+    np.testing.assert_array_equal(triplets, again)
+    with pytest.raises(ValueError, match="larger split"):
+        make_study.draw_triplets(vectors, count=1, neighbours=30, seed=1)
+
+
+@pytest.fixture(scope="module")
+def study(settings, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("study")
+    numbers = make_study.Study(str(folder), triplets=12, common=4, neighbours=6, per_user=8)
+    return folder, make_study.run(settings, numbers)
+
+
+def test_the_page_holds_the_study(study):
+    folder, triplets = study
+    with open(folder / "triplets.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["query_id"], row["target_id1"], row["target_id2"]) for row in rows] == triplets
+    page = (folder / "annotate.html").read_text()
+    content = json.loads(re.search(r"const study = (.*);\n", page)[1])
+    assert content["common"] == 4 and content["perUser"] == 8 and len(content["triplets"]) == 12
+    for names in content["triplets"]:
+        assert all((folder / name).is_file() for name in names)
+    assert "most similar to the scene" in content["question"]
+    assert "http" not in page  # nothing is fetched
+
+
+def test_proxies_are_compared(settings, study, tmp_path, caplog):
+    folder, triplets = study
+    # Users who judge by the captions: the first image if it shares more words with the query.
+    sentences = {}
+    for number in range(92):
+        sentences[str(number)] = set(" ".join(retrieval_data_set.picture(number)[1]).split())
+    lines = ["user_id,answer,triplet_id"]
+    for user in range(3):
+        for place, (query, first, second) in enumerate(triplets):
+            shared = [len(sentences[query] & sentences[one]) for one in (first, second)]
+            answer = 3 if shared[0] == shared[1] else int(shared[1] > shared[0])
+            lines.append(f"u{user},{answer},{place}")
+    (folder / "answers.csv").write_text("\n".join(lines) + "\n")
+    (tmp_path / "vectors.vec").write_text(
+        "".join(
+            f"{word} {n} {n % 2} 1\n" for n, word in enumerate("red green blue grey top".split())
+        )
+    )
+    captions = {number: list(words)[:2] for number, words in sentences.items()}
+    (tmp_path / "generated.json").write_text(json.dumps(captions))
+    result = compare_proxies.run(
+        dataclasses.replace(settings, study_dir=str(folder)),
+        compare_proxies.Proxies(
+            vectors=str(tmp_path / "vectors.vec"),
+            gaussians=2,
+            generated=str(tmp_path / "generated.json"),
+            max_triplets=6,
+        ),
+    )
+    metrics = {name.removeprefix("test/study/"): value for name, value in result["metrics"].items()}
+    names = {"human", "visual", "objects", "meteor", "fisher", "tfidf", "generated", "random"}
+    assert names <= set(metrics)
+    assert metrics["human"] == 100  # all users judge alike
+    assert metrics["tfidf"] > 60
+    assert metrics["meteor/triplets"] <= 6
+
+
+def test_captions_of_a_generator(tmp_path):
+    path = tmp_path / "captions.json"
+    path.write_text('[{"image_id": 3, "caption": "a dog"}, {"image_id": 3, "caption": "grass"}]')
+    assert compare_proxies.read_captions(str(path)) == {"3": ["a dog", "grass"]}
+    path.write_text('{"3": "a dog", "4": ["x", "y"]}')
+    assert compare_proxies.read_captions(str(path)) == {"3": ["a dog"], "4": ["x", "y"]}
+    path.write_text('[{"id": 3}]')
+    with pytest.raises(ValueError, match="expected {id: captions}"):
+        compare_proxies.read_captions(str(path))
+
+
+def test_word2vecs_binary_files_are_read(tmp_path):
+    path = tmp_path / "word2vec.bin"
+    vectors = np.arange(6, dtype="<f4").reshape(2, 3)
+    words = (b"dog", b"cat")
+    path.write_bytes(
+        b"2 3\n" + b"".join(w + b" " + v.tobytes() for w, v in zip(words, vectors, strict=True))
+    )
+    loaded = compare_proxies.load_vectors(str(path))
+    np.testing.assert_array_equal(loaded["cat"], [3, 4, 5])
+    fisher = text_similarity.FisherVectors(loaded, gaussians=1).learn([["dog cat"]])
+    assert fisher.transform([["dog"]]).shape == (1, 6)

@@ -1,0 +1,18 @@
+"""The comparisons of speed run both ways and see that they agree; their times are not judged."""
+
+from experiments import retrieval_speed
+
+
+def test_both_ways_agree():
+    found = {
+        "rmac": retrieval_speed.rmac(images=2, shape=(5, 7), channels=6, repeats=1),
+        "mining": retrieval_speed.mine(
+            images=120, queries=8, positives=3, dimensions=7, keep=5, repeats=1
+        ),
+        "joint": retrieval_speed.mine(
+            images=120, queries=8, positives=3, dimensions=7, keep=5, joint=True, repeats=1
+        ),
+        "ndcg": retrieval_speed.ndcg(queries=5, images=200, repeats=1),
+    }
+    for values in found.values():
+        assert set(values) == {"seconds", "plain_seconds", "ratio"} and values["ratio"] > 0

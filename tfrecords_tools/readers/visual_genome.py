@@ -1,0 +1,250 @@
+"""Visual Genome: images with region descriptions and, where given, objects with WordNet synsets.
+
+    image_data.json           [{"image_id", "url", "width", "height", ...}, ...]
+    region_descriptions.json  [{"id" or "image_id", "regions": [{"region_id", "phrase", ...}]}, ...]
+    objects.json              [{"image_id" or "id", "objects": [{"names", "synsets", ...}]}, ...]
+    splits.json               {"train": [image_id, ...], "val": [...], "test": [...]}, optional
+
+An image file is named by the end of its url, and lies in the folder that the url names (VG_100K or
+VG_100K_2) or directly in the image folder. Objects have no synset where the annotators gave none
+(most of version 1.4's images have some such objects): those are left out, as are regions without a
+word.
+"""
+
+from __future__ import annotations
+
+import collections
+import json
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from tfrecords_tools.readers import base
+from tfrecords_tools.readers.base import BadRecord, Dropped
+
+SOURCE = "visual_genome"
+# Objects of several releases; the first that is there is read.
+OBJECT_FILES = ("objects.json", "objects_v1_4.json", "objects_v1_2.json", "objects_v1.json")
+REGION_FILES = ("region_descriptions.json", "region_descriptions_v1_2.json")
+_SYNSET = re.compile(r"[^\s'\"\[\],]+\.[a-z]\.\d+")
+
+
+@dataclass(frozen=True)
+class RegionImage:
+    """An image with all its region descriptions.
+
+    Attributes:
+        id: the release's image id, as text.
+        image_path: where its file should be.
+        sentences: the phrases of its regions, in the file's order; at least one.
+        sentence_ids: the regions' ids.
+        objects: a WordNet synset for each object that has one.
+    """
+
+    id: str
+    image_path: str
+    sentences: tuple[str, ...]
+    sentence_ids: tuple[str, ...]
+    objects: tuple[str, ...]
+
+
+def read_images(
+    folder: str | os.PathLike,
+    images_dir: str | os.PathLike,
+    *,
+    dropped: collections.Counter | None = None,
+) -> Iterator[RegionImage | BadRecord | Dropped]:
+    """Yields every image that has a region description, in the order of that file.
+
+    Args:
+        folder: of the annotation files.
+        images_dir: of the images, with or without the folders VG_100K and VG_100K_2.
+        dropped: counts regions and objects that are left out.
+
+    Raises:
+        base.ReaderError: if a file is missing or no list of records.
+    """
+    dropped = collections.Counter() if dropped is None else dropped
+    paths, bad = _image_paths(os.path.join(folder, "image_data.json"), images_dir)
+    yield from bad
+    path = _first(folder, REGION_FILES, required=True)
+    objects = _objects(folder, dropped)
+    seen: set[str] = set()
+    for place, record in _records(path):
+        item = base.attempt(f"{path}[{place}]", _image, record, paths, objects, dropped)
+        if isinstance(item, RegionImage):
+            if item.id in seen:
+                item = BadRecord(f"{path}[{place}]", f"image {item.id} stands twice")
+            else:
+                seen.add(item.id)
+        yield item
+    for image_id in paths:
+        if image_id not in seen:
+            yield Dropped(image_id, "image without a region description")
+
+
+def read_splits(path: str | os.PathLike) -> dict[str, str]:
+    """Reads `splits.json`: image id -> split.
+
+    Raises:
+        base.ReaderError: if it is no such file, or an image stands in two splits.
+    """
+    data = base.read_json(path)
+    if not isinstance(data, dict) or set(data) - set(base.SPLITS):
+        raise base.ReaderError(f"{path}: expected lists of image ids under {base.SPLITS}")
+    split_of: dict[str, str] = {}
+    for split, ids in data.items():
+        for image_id in map(str, ids):
+            if split_of.setdefault(image_id, split) != split:
+                raise base.ReaderError(
+                    f"{path}: image {image_id} stands in {split_of[image_id]} and in {split}"
+                )
+    return split_of
+
+
+def draw_splits(
+    ids: Sequence[str], sizes: Sequence[int], *, seed: int, study: Sequence[str] = ()
+) -> dict[str, str]:
+    """Draws splits of the paper's sizes: image id -> split; further images are in none.
+
+    An image's place in the draw depends on seed and id only, not on the others.
+
+    Args:
+        ids: of all images.
+        sizes: of train, val and test.
+        seed: of the draw.
+        study: images of a user study; they go to test, so that no model is trained on them.
+
+    Raises:
+        base.ReaderError: if there are too few images.
+
+    Reference: Gordo2017, Section 3 (80,000, 10,000 and 10,000 images).
+    """
+    if len(sizes) != len(base.SPLITS) or min(sizes) < 0:
+        raise base.ReaderError(f"split sizes {tuple(sizes)}: give those of train, val and test")
+    if sum(sizes) > len(ids):
+        raise base.ReaderError(
+            f"splits of {', '.join(map(str, sizes))} images need {sum(sizes)}, and there are "
+            f"{len(ids)}: give smaller --split_sizes or a file of --splits"
+        )
+    first = set(study)
+    order = sorted(
+        ids, key=lambda one: (one not in first, base.generator(seed, "split", one).random(), one)
+    )
+    split_of, start = {}, 0
+    for split, size in reversed(list(zip(base.SPLITS, sizes, strict=True))):
+        split_of |= dict.fromkeys(order[start : start + size], split)
+        start += size
+    return split_of
+
+
+def _image_paths(
+    path: str, images_dir: str | os.PathLike
+) -> tuple[dict[str, str], list[BadRecord]]:
+    """Image id -> path of its file."""
+    paths: dict[str, str] = {}
+    bad = []
+    for place, record in _records(path):
+        name = f"{path}[{place}]"
+        try:
+            image_id = str(record["image_id"] if "image_id" in record else record["id"])
+            folder, file = record["url"].split("?")[0].rsplit("/", 2)[-2:]
+            nested = base.inside(images_dir, f"{folder}/{file}")
+            flat = base.inside(images_dir, file)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            bad.append(BadRecord(name, f"bad field: {error}"))
+            continue
+        if image_id in paths:
+            bad.append(BadRecord(name, f"image {image_id} stands twice"))
+        else:
+            paths[image_id] = nested if os.path.exists(nested) else flat
+    return paths, bad
+
+
+def _image(
+    record: dict,
+    paths: Mapping[str, str],
+    objects: Mapping[str, tuple[str, ...]],
+    dropped: collections.Counter,
+) -> RegionImage | Dropped:
+    image_id = _id_of(record)
+    if image_id not in paths:
+        raise ValueError(f"image {image_id} does not stand in image_data.json")
+    sentences, sentence_ids = [], []
+    for region in record["regions"]:
+        if str(region.get("image_id", image_id)) != image_id:
+            raise ValueError(f"a region of image {region['image_id']} stands under {image_id}")
+        phrase = " ".join(region["phrase"].split())
+        if not any(map(str.isalnum, phrase)):
+            dropped["region without a word"] += 1
+            continue
+        phrase.encode("utf-8")  # lone surrogates: UnicodeEncodeError is a ValueError
+        sentences.append(phrase)
+        number = region.get("region_id", region.get("id"))
+        sentence_ids.append(f"{image_id}.{len(sentence_ids)}" if number is None else str(number))
+    if not sentences:
+        return Dropped(image_id, "image without a region description")
+    return RegionImage(
+        id=image_id,
+        image_path=paths[image_id],
+        sentences=tuple(sentences),
+        sentence_ids=tuple(sentence_ids),
+        objects=objects.get(image_id, ()),
+    )
+
+
+def _objects(folder: str | os.PathLike, dropped: collections.Counter) -> dict[str, tuple[str, ...]]:
+    """Image id -> synsets of its objects; nothing where the release's file is not there."""
+    path = _first(folder, OBJECT_FILES, required=False)
+    found: dict[str, tuple[str, ...]] = {}
+    for _, record in _records(path) if path else ():
+        synsets = []
+        for one in record.get("objects", []):
+            # A list, but in some files its printed form.
+            named = _SYNSET.findall(str(one.get("synsets", "")))
+            if not named:
+                dropped["object without a synset"] += 1
+            synsets += named[:1]
+        found[_id_of(record)] = tuple(synsets)
+    return found
+
+
+def _id_of(record: dict) -> str:
+    """The image id, which stands under "id" in some releases and under "image_id" in others."""
+    return str(record["image_id"] if "image_id" in record else record["id"])
+
+
+def _first(folder: str | os.PathLike, names: Sequence[str], *, required: bool) -> str | None:
+    for name in names:
+        if os.path.exists(os.path.join(folder, name)):
+            return os.path.join(folder, name)
+    if required:
+        raise base.ReaderError(f"{folder}: has none of {', '.join(names)}; see docs/data.md")
+    return None
+
+
+def _records(path: str) -> Iterator[tuple[int, dict]]:
+    """(place, record) of a JSON list, one after the other: the files have up to 700 MB.
+
+    Raises:
+        base.ReaderError: if the file is missing, damaged, or no list of objects.
+    """
+    text = base.decode(path, base.read_bytes(path))
+    decoder, space = json.JSONDecoder(), re.compile(r"[\s,]*")
+    position = space.match(text).end()
+    if text[position : position + 1] != "[":
+        raise base.ReaderError(f"{path}: no list of records; see docs/data.md")
+    position, place = space.match(text, position + 1).end(), 0
+    while text[position : position + 1] != "]":
+        try:
+            record, position = decoder.raw_decode(text, position)
+        except json.JSONDecodeError as error:
+            raise base.ReaderError(
+                f"{path}: line {error.lineno}, column {error.colno}: {error.msg}; the file is "
+                "damaged or cut short: fetch it again"
+            ) from None
+        if not isinstance(record, dict):
+            raise base.ReaderError(f"{path}: record {place} is no object ({{...}})")
+        yield place, record
+        position, place = space.match(text, position).end(), place + 1
