@@ -28,7 +28,7 @@ MAY_IMPORT = {
         "imgtext_tf.data.text",
     ),
     "imgtext_tf.mining": TEXT_AND_LAYERS,
-    "imgtext_tf.search": TEXT_AND_LAYERS,
+    "imgtext_tf.search*": (*TEXT_AND_LAYERS, "imgtext_tf.search"),
     "imgtext_tf.optimizers": TEXT_AND_LAYERS,
     "imgtext_tf.explain": TEXT_AND_LAYERS,
     "imgtext_tf.text_similarity": TEXT_AND_LAYERS,

@@ -1,5 +1,6 @@
 """Layers that the models share; a file for each topic."""
 
+from imgtext_tf.layers.cosine_softmax import SAMPLERS, CosineSoftmax
 from imgtext_tf.layers.frozen import Frozen, HubImage
 from imgtext_tf.layers.text import (
     UNKNOWN_ID,
@@ -11,8 +12,10 @@ from imgtext_tf.layers.text import (
 )
 
 __all__ = [
+    "SAMPLERS",
     "UNKNOWN_ID",
     "AttentionPooling",
+    "CosineSoftmax",
     "Frozen",
     "HubImage",
     "RegionAttention",
