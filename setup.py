@@ -45,7 +45,7 @@ setup(
     ),
     package_data={
         "imgtext_tf": ["data/*.tsv"],
-        "experiments": ["flagfiles/*/*.flags"],
+        "experiments": ["flagfiles/*/*.flags", "tables/*.csv"],
     },
     install_requires=RUNTIME,
     extras_require={

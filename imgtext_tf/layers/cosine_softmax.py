@@ -82,9 +82,9 @@ class CosineSoftmax(keras.layers.Layer):
         self.draws = 0 if sampler in ("in_batch", "full") else self._number_of_draws()
         self.seed_generator = keras.random.SeedGenerator(seed)
 
-    def build(self, input_shape, labels_shape=None):
+    def build(self, inputs_shape, labels_shape=None):
         """Makes the table, in as many variables as it takes."""
-        dim = input_shape[-1]
+        dim = inputs_shape[-1]
         parts = -(-self.num_classes * dim // self.max_elements)
         rows = [len(part) for part in np.array_split(np.empty(self.num_classes, bool), parts)]
         # The lengths of rows are 1 on average, as if normalised: a learning rate then means the
@@ -185,8 +185,7 @@ class CosineSoftmax(keras.layers.Layer):
         return tf.unique(tf.concat(drawn, 0))[0], log_q
 
     def _draw(self):
-        seed = self.seed_generator.next()
-        seed = tf.bitcast(tf.convert_to_tensor(seed), tf.int32)
+        seed = tf.cast(self.seed_generator.next(), tf.int64)
         if self.sampler != "log_uniform":
             return tf.random.stateless_uniform([self.draws], seed, 0, self.num_classes, tf.int64)
         # 64 bits: 32 could not tell ids beyond 2**24 apart.

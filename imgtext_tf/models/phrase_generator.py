@@ -29,8 +29,9 @@ def phrase_generator(
     """The model that is trained on query-image pairs.
 
     Inputs, a dict: `image_features` [B, h, w, C] float32, a backbone's last feature map, and
-    `query` [B] int64, the query's number. Output: {"candidates": [B, 1 + S] float32}: the logits of
-    the query and of the sampled ones; train with cross entropy to label 0.
+    `query` [B] int64, the query's number. Outputs: `embedding` [B, D] float32, x, and `candidates`
+    [B, 1 + S] float32: the logits of the query and of the sampled ones; train them with cross
+    entropy to label 0 (`compile_generator`).
 
     x = W mean(F) + b;   candidates = s cos(w_c, x) for the query c and a sample
 
@@ -67,8 +68,26 @@ def phrase_generator(
         dtype="float32",
         name=_HEAD,
     )
-    inputs = {"image_features": features, "query": query}
-    return keras.Model(inputs, {"candidates": head(bottleneck, query)}, name="phrase_generator")
+    return keras.Model(
+        {"image_features": features, "query": query},
+        {"candidates": head(bottleneck, query), "embedding": bottleneck},
+        name="phrase_generator",
+    )
+
+
+def compile_generator(
+    generator: keras.Model, optimizer: keras.optimizers.Optimizer, **kwargs
+) -> keras.Model:
+    """Compiles a generator for batches (inputs, {"candidates": zeros [B]}) and returns it.
+
+    Args:
+        generator: of `phrase_generator` or `with_backbone`.
+        optimizer: one of `imgtext_tf.optimizers`, or steps take longer the more queries there are.
+        **kwargs: of `keras.Model.compile`.
+    """
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    generator.compile(optimizer=optimizer, loss={"candidates": loss}, **kwargs)
+    return generator
 
 
 def embedder(generator: keras.Model) -> keras.Model:
@@ -77,7 +96,7 @@ def embedder(generator: keras.Model) -> keras.Model:
     It shares the weights. The embedding is what the bottleneck gives; cosines need no more.
     """
     inputs = {name: value for name, value in generator.input.items() if name != "query"}
-    return keras.Model(inputs, {"embedding": generator.get_layer(_EMBEDDING).output})
+    return keras.Model(inputs, {"embedding": generator.output["embedding"]}, name="embedder")
 
 
 def query_weights(generator: keras.Model) -> np.ndarray:
@@ -102,12 +121,13 @@ def with_backbone(generator: keras.Model, encoder: keras.Model) -> keras.Model:
     if expected != found:
         raise ValueError(f"the backbone's features have {found} channels, not {expected}")
     image = keras.Input(encoder.input_shape[1:], name="image")
-    query = generator.input["query"]
-    hidden = encoder(image)
-    for layer in generator.layers:
-        if not isinstance(layer, keras.layers.InputLayer | layers.CosineSoftmax):
-            hidden = layer(hidden)
-    candidates = generator.get_layer(_HEAD)(hidden, query)
+    query = keras.Input((), dtype="int64", name="query")
+    embedding = embedder(generator)({"image_features": encoder(image)})["embedding"]
     return keras.Model(
-        {"image": image, "query": query}, {"candidates": candidates}, name="phrase_generator_live"
+        {"image": image, "query": query},
+        {
+            "candidates": generator.get_layer(_HEAD)(embedding, query),
+            "embedding": embedding,
+        },
+        name="phrase_generator_live",
     )

@@ -16,7 +16,8 @@ def test_every_kind_survives_the_round_trip(record):
     records = {
         "relation": pair | {"swaps": ['[0, 4, "red", "green"]'], "sentences": ["Über 1.", "二"]},
         "image_captions": base | {"sentences": ["one", "two"], "sentence_ids": ["c1", "c2"]},
-        "image_query": base | {"query": "red dog"},
+        "image_query": base | {"queries": ["red dog", "dog"], "more_queries": ["a dog"]},
+        "image_labels": base | {"positives": ["Dog"], "negatives": []},
         "feature": FEATURE,
     }
     assert set(records) == set(examples.KINDS)

@@ -11,6 +11,8 @@ from absl.testing import flagsaver
 from experiments import common_flags, relation_flags, train_metric  # noqa: F401
 
 FILES = sorted(common_flags.FLAGFILES.rglob("*.flags"))
+# Those that relation_flags reads; other papers' files are read by their own scripts' tests.
+RELATION_FILES = sorted(common_flags.FLAGFILES.glob("otto2020/*.flags"))
 # What depends on the user's machine, or is drawn anew for every repetition.
 NOT_IN_A_FLAGFILE = ("data_dir", "run_dir", "vectors", "seed", "eval_only")
 
@@ -43,7 +45,7 @@ def test_no_path_and_no_seed(path):
     assert not [line for line in set_here if "/" in line]
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", RELATION_FILES, ids=lambda path: path.stem)
 def test_every_flagfile_parses(path):
     settings = settings_of(f"--flagfile={path}")
     metric = path.stem.split("_")[-1]
