@@ -49,7 +49,13 @@ setup(
         "experiments": ["flagfiles/*/*.flags", "tables/*.csv", "results/*/*/*.json", "*.html"],
     },
     install_requires=RUNTIME,
-    extras_require={"cuda": ["tensorflow[and-cuda]==2.21.*"], "test": TEST},
+    extras_require={
+        "cuda": ["tensorflow[and-cuda]==2.21.*"],
+        # Further back ends of imgtext_tf.search.
+        "ann": ["faiss-cpu>=1.9"],
+        "scann": ["scann>=1.4,<2"],
+        "test": TEST,
+    },
     classifiers=[
         "Intended Audience :: Science/Research",
         "Programming Language :: Python :: 3.11",

@@ -132,3 +132,28 @@ def evaluate_classifier(
         truth, predicted, num_classes=len(labels)
     )
     return metrics, arrays
+
+
+def outputs(model: keras.Model, dataset: Iterable) -> dict[str, np.ndarray]:
+    """A model's outputs over every batch of a data set, row-aligned.
+
+    Args:
+        model: takes the named inputs of a batch but `id`, and gives a dict of [B, ...] tensors.
+        dataset: batches of inputs, with `id` [B] string among them.
+
+    Returns:
+        `ids` [N] str and each output, [N, ...].
+
+    Raises:
+        EvaluationError: if the data set is empty.
+    """
+    ids: list[str] = []
+    found: dict[str, list[np.ndarray]] = {}
+    for inputs in dataset:
+        inputs = dict(inputs)
+        ids.extend(name.decode() for name in np.asarray(inputs.pop("id")))
+        for name, value in model.predict_on_batch(inputs).items():
+            found.setdefault(name, []).append(np.asarray(value))
+    if not ids:
+        raise EvaluationError("the data set is empty")
+    return {"ids": np.array(ids)} | {name: np.concatenate(rows) for name, rows in found.items()}

@@ -201,3 +201,96 @@ def hardest_triplets(scores, pool, positives, neighbours, *, margin, keep):
                 if negative_loss < 0:
                     found.append(((query, int(positive), place), -negative_loss))
     return found
+
+
+def cosine(a, b):
+    """a . b / (|a| |b|)."""
+    return float(a @ b) / float(np.sqrt(a @ a) * np.sqrt(b @ b))
+
+
+def query_probabilities(weights, x, scale=1.0):
+    """Shah2019, Eq. 1: exp(-s d(w_c, x)) over the sum of all, d the cosine distance."""
+    powers = [np.exp(-scale * (1 - cosine(w, x))) for w in weights]
+    return [power / sum(powers) for power in powers]
+
+
+def sampled_logits(weights, xs, labels, *, scale, drawn, draws, log_uniform, batch_counts):
+    """[B, 1 + S]: true logit, then those of the distinct sample, less log of their chances.
+
+    Args:
+        weights: [N][D].
+        xs: [B][D].
+        labels: [B].
+        scale: s.
+        drawn: ids that the sampler drew, with repetitions.
+        draws: how many draws it makes.
+        log_uniform: whether it draws by Zipf's law, else uniformly.
+        batch_counts: [N] frequencies where the batch's labels are in the sample, too; else None.
+    """
+    size = len(weights)
+    pool = [] if batch_counts is None else list(labels)
+    sample = list(dict.fromkeys([*pool, *drawn]))
+
+    def chance(c):
+        absent = 1.0
+        if batch_counts is not None:
+            absent *= (1 - batch_counts[c] / sum(batch_counts)) ** len(labels)
+        if drawn:
+            zipf = (np.log(c + 2) - np.log(c + 1)) / np.log(size + 1)
+            absent *= (1 - (zipf if log_uniform else 1 / size)) ** draws
+        return 1 - absent
+
+    rows = []
+    for x, label in zip(xs, labels, strict=True):
+        row = [scale * cosine(weights[label], x) - np.log(chance(label))]
+        for c in sample:
+            logit = scale * cosine(weights[c], x) - np.log(chance(c))
+            row.append(-1e9 if c == label else logit)
+        rows.append(row)
+    return np.array(rows)
+
+
+def prototypes(embeddings, queries):
+    """Shah2019, Eq. 2: query -> mean of its images' embeddings, each of length 1."""
+    members = {}
+    for x, own in zip(embeddings, queries, strict=True):
+        for query in own:
+            members.setdefault(query, []).append(x / np.sqrt(x @ x))
+    return {query: sum(rows) / len(rows) for query, rows in members.items()}
+
+
+def adam_step(weight, first, second, gradient, step, rate):
+    """Kingma and Ba's update of one number: (weight, first, second)."""
+    first = 0.9 * first + 0.1 * gradient
+    second = 0.999 * second + 0.001 * gradient**2
+    rate *= np.sqrt(1 - 0.999**step) / (1 - 0.9**step)
+    return weight - rate * first / (np.sqrt(second) + 1e-7), first, second
+
+
+def mlb(a, b, u, u_bias, v, v_bias, p, p_bias):
+    """Kim et al. 2017 for one pair: P (tanh(U a) * tanh(V b)) + p."""
+    common = np.tanh(a @ u + u_bias) * np.tanh(b @ v + v_bias)
+    return common @ p + p_bias
+
+
+def mutan(a, b, of_a, of_b, core_a, core_b, *, rank):
+    """Ben-Younes et al. 2017 for one pair: the sum of `rank` products; parts are (kernel, bias)."""
+    a = np.tanh(a @ of_a[0] + of_a[1])
+    b = np.tanh(b @ of_b[0] + of_b[1])
+    units = core_a[0].shape[1] // rank
+    total = np.zeros(units)
+    for r in range(rank):
+        part = slice(r * units, (r + 1) * units)
+        left = a @ core_a[0][:, part] + core_a[1][part]
+        total += left * (b @ core_b[0][:, part] + core_b[1][part])
+    return total
+
+
+def verified_cross_entropy(labels, logits):
+    """The mean over a photo's verified labels of -log of the probability of what was verified."""
+    losses = []
+    for label, logit in zip(labels, logits, strict=True):
+        if label >= 0:
+            probability = sigmoid(logit)
+            losses.append(-np.log(probability if label == 1 else 1 - probability))
+    return sum(losses) / len(losses) if losses else 0.0

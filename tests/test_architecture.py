@@ -19,6 +19,7 @@ MAY_IMPORT = {
     "imgtext_tf.report": (),
     "imgtext_tf.markdown": ("imgtext_tf.report",),
     "imgtext_tf.annotation*": ("imgtext_tf.annotation", "imgtext_tf.relations", "imgtext_tf.data"),
+    "imgtext_tf.prototypes": (),
     "imgtext_tf.layers*": ("imgtext_tf.layers",),
     "imgtext_tf.losses*": ("imgtext_tf.losses",),
     "imgtext_tf.data*": ("imgtext_tf.data", "imgtext_tf.relations"),
@@ -34,7 +35,7 @@ MAY_IMPORT = {
         "imgtext_tf.data.text",
     ),
     "imgtext_tf.mining": TEXT_AND_LAYERS,
-    "imgtext_tf.search": TEXT_AND_LAYERS,
+    "imgtext_tf.search*": (*TEXT_AND_LAYERS, "imgtext_tf.search"),
     "imgtext_tf.optimizers": TEXT_AND_LAYERS,
     "imgtext_tf.explain": TEXT_AND_LAYERS,
     # Between a run and a user's files: like export, but in Python.
@@ -49,6 +50,7 @@ MAY_IMPORT = {
     "imgtext_tf.image_index": (),
     "imgtext_tf.grounding": (),
     "imgtext_tf.retrieval_figures": (),
+    "imgtext_tf.phrase_export": ("imgtext_tf.search", "imgtext_tf.data"),
     "imgtext_tf.export": ("imgtext_tf.runs", "imgtext_tf.search", "imgtext_tf.data"),
     "imgtext_tf.evaluation": ("imgtext_tf.metrics",),
     "imgtext_tf.matching_evaluation": ("imgtext_tf.metrics",),
@@ -59,6 +61,7 @@ MAY_IMPORT = {
     "imgtext_tf.runs": (),
     "imgtext_tf.figures": (),
     "imgtext_tf.relation_figures": ("imgtext_tf.relations",),
+    "imgtext_tf.label_figures": (),
     # What the scripts of one paper share stands in modules of one topic; scripts stand alone.
     "experiments*": (
         "imgtext_tf",
@@ -66,6 +69,10 @@ MAY_IMPORT = {
         "experiments.relation_*",
         "experiments.matching_*",
         "experiments.retrieval_*",
+        "experiments.settings_flags",
+        "experiments.relation_*",
+        "experiments.phrase_*",
+        "experiments.fusion_*",
     ),
     "tfrecords_tools.readers*": (
         "imgtext_tf.data",

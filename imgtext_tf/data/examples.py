@@ -25,6 +25,10 @@ BATCH_NAMES: dict[str, str] = {
     "ngram_ids": "[B, S, W, G] int32: 0 padding; non-zero for unknown words only",
     "caption_ids": "[B, W] int32: 0 padding, 1 unknown, 2.. words of one caption",
     "image_row": "[B] int32: number of the caption's image; captions of one image share it",
+    "query": "[B] int64: a query's number, by falling frequency",
+    "visual": "[B, C] float32: bottleneck features of the visual embedding model",
+    "text": "[B, 200] float32: mean embedding of the phrases of an image",
+    "phrase": "[B, 64] float32: bottleneck of the phrase generator",
     "id": "[B] string: the record's id",
     "relation": "[B] int32 label: place in relations.RELATIONS, or in the data's own classes",
     "cmi": "[B] int32 label: place in relations.METRIC_VALUES['cmi']",
@@ -85,7 +89,18 @@ KINDS: dict[str, dict[str, Field]] = {
         # WordNet synset of every annotated object, as often as it stands there.
         "objects": Field(str, ragged=True, default=()),
     },
-    "image_query": {**_IMAGE, "query": Field(str)},
+    # A photo and all queries that people used for it; more_queries only name it (prototypes).
+    "image_query": {
+        **_IMAGE,
+        "queries": Field(str, ragged=True),
+        "more_queries": Field(str, ragged=True, default=()),
+    },
+    # A photo and what it is verified to show, and not to show; the rest is unknown.
+    "image_labels": {
+        **_IMAGE,
+        "positives": Field(str, ragged=True),
+        "negatives": Field(str, ragged=True, default=()),
+    },
     "feature": {
         "image_id": Field(str),
         "shape": Field(int, ragged=True),
@@ -114,7 +129,7 @@ def id_of(kind: str, record: Mapping[str, Any]) -> str:
 def sentences_of(kind: str, record: Mapping[str, Any]) -> list[str]:
     """The texts of a record, none for kinds without text."""
     if kind == "image_query":
-        return [record["query"]]
+        return list(record["queries"])
     return list(record["sentences"]) if "sentences" in fields_of(kind) else []
 
 
@@ -250,10 +265,10 @@ def _check(kind: str, record_id: str, record: Mapping[str, Any]) -> None:
         raise _error(record_id[:40], id_field, f"is longer than {MAX_ID_BYTES} bytes; shorten it")
     if not record.get("image", b"-"):
         raise _error(record_id, "image", "is empty; leave the record out")
-    if kind != "feature":
+    if kind not in ("feature", "image_labels"):
         sentences = sentences_of(kind, record)
         if not sentences or not all(sentence.strip() for sentence in sentences):
-            name = "query" if kind == "image_query" else "sentences"
+            name = "queries" if kind == "image_query" else "sentences"
             raise _error(record_id, name, "has an empty text; leave the sentence or record out")
     if kind == "image_captions" and len(record["sentence_ids"]) != len(record["sentences"]):
         raise _error(record_id, "sentence_ids", "is not as long as sentences; give one id each")

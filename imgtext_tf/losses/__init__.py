@@ -10,10 +10,12 @@ from imgtext_tf.losses.matching import (
     order_scores,
 )
 from imgtext_tf.losses.retrieval import image_to_text_loss, text_to_image_loss, visual_loss
+from imgtext_tf.losses.shah2019 import VerifiedCrossEntropy, verified_cross_entropy
 
 __all__ = [
     "MINING",
     "TARGETS",
+    "VerifiedCrossEntropy",
     "adversarial_loss",
     "bidirectional_hinge",
     "cosine_scores",
@@ -21,5 +23,6 @@ __all__ = [
     "modality_loss",
     "order_scores",
     "text_to_image_loss",
+    "verified_cross_entropy",
     "visual_loss",
 ]

@@ -1,0 +1,80 @@
+"""A trained phrase generator on any image: pixels -> embedding -> nearest phrases."""
+
+from __future__ import annotations
+
+import pathlib
+from collections.abc import Collection, Sequence
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from experiments import phrase_report
+from imgtext_tf import runs, search
+from imgtext_tf.data import images
+from imgtext_tf.models import phrase_generator
+
+
+class PhraseGenerator:
+    """The run of `train_phrases`, ready for photos.
+
+    Attributes:
+        embedder: {`image` [B, H, W, 3] in [0, 1]} -> {"embedding": [B, D]}.
+        index: the phrases and their prototypes.
+        image_size: pixels that the embedder takes.
+        central_fraction: share of an image that is kept.
+    """
+
+    def __init__(self, run_dir: str, *, which: str = "best", mmap: bool = False) -> None:
+        """Opens a run.
+
+        Args:
+            run_dir: of `train_phrases`.
+            which: "best" or "last".
+            mmap: leave the prototypes in their file.
+
+        Raises:
+            RunError: if it is no finished run.
+            SearchError: if its phrases are missing.
+        """
+        run = runs.load(run_dir, which)
+        self.embedder: keras.Model = phrase_generator.embedder(run.model)
+        self.index = search.load(pathlib.Path(run_dir, phrase_report.INDEX), mmap=mmap)
+        self.image_size: int = run.preprocessing["image_size"]
+        self.central_fraction: float = run.preprocessing["central_fraction"]
+
+    def embed(self, paths: Sequence[str]) -> np.ndarray:
+        """The embeddings of image files: [N, D] float32.
+
+        Raises:
+            images.ImageError: naming the file that is no image.
+            OSError: if a file cannot be read.
+        """
+        pixels = []
+        for path in paths:
+            data = pathlib.Path(path).read_bytes()
+            try:
+                images.check_image(data)
+            except images.ImageError as error:
+                raise images.ImageError(f"{path}: {error}") from error
+            image = images.decode_pixels(tf.constant(data))
+            pixels.append(images.eval_crop(image, self.image_size, self.central_fraction))
+        return self.embedder.predict_on_batch({"image": tf.stack(pixels)})["embedding"]
+
+    def phrases(
+        self, paths: Sequence[str], *, k: int = 3, exclude: Collection[str] = ()
+    ) -> list[list[tuple[str, float]]]:
+        """The k phrases of largest cosine for each image, with their cosines, best first.
+
+        Args:
+            paths: of the images.
+            k: phrases an image.
+            exclude: phrases that must not come back.
+
+        Reference: Shah2019, Eq. 3.
+        """
+        found = self.index.search(self.embed(paths), k, exclude=exclude)
+        return [
+            [(name, float(score)) for name, score in zip(names, scores, strict=True) if name]
+            for names, scores in zip(found.ids, found.scores, strict=True)
+        ]

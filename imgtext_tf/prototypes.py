@@ -1,0 +1,136 @@
+"""Prototypes of queries: the mean embedding of each query's images, in one streaming pass."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+
+class Prototypes:
+    """Sums and counts of image embeddings by query; queries come and go at any time.
+
+    phi_c = sum of x_i / |S_c| over the images i of query c.
+
+    Only sums and counts are kept, so that the images pass once and in any order.
+
+    Reference: Shah2019, Eq. 2.
+    """
+
+    def __init__(self, dim: int, *, normalize: bool = True) -> None:
+        """Starts without queries.
+
+        Args:
+            dim: D, length of an embedding.
+            normalize: bring each embedding to length 1 before it is averaged, so that each image
+                counts the same.
+        """
+        self.dim, self.normalize = dim, normalize
+        self._row_of: dict[str, int] = {}
+        self._sums = np.zeros([1024, dim], np.float32)
+        self._counts = np.zeros([1024], np.int64)
+
+    def __len__(self) -> int:
+        """The number of queries."""
+        return len(self._row_of)
+
+    def __contains__(self, query: str) -> bool:
+        """Whether a query has an image."""
+        return query in self._row_of
+
+    def count(self, query: str) -> int:
+        """|S_c|: the images of a query; 0 for an unknown one."""
+        return int(self._counts[self._row_of[query]]) if query in self._row_of else 0
+
+    def add(self, embeddings: np.ndarray, queries: Sequence[Iterable[str]]) -> None:
+        """Takes in some images.
+
+        Args:
+            embeddings: [B, D] float.
+            queries: the queries of each image.
+
+        Raises:
+            ValueError: if embeddings and queries do not fit, or an embedding is not finite.
+        """
+        embeddings = np.asarray(embeddings, np.float32)
+        if embeddings.shape != (len(queries), self.dim):
+            raise ValueError(
+                f"embeddings {embeddings.shape} of {len(queries)} images: give [B, {self.dim}]"
+            )
+        if not np.isfinite(embeddings).all():
+            raise ValueError("an embedding is not finite")
+        if self.normalize:
+            norms = np.linalg.norm(embeddings, axis=1, keepdims=True)
+            embeddings = embeddings / np.where(norms > 0, norms, 1)
+        pairs = [(self._row(q), image) for image, own in enumerate(queries) for q in own]
+        if pairs:
+            rows, images = np.array(pairs).T
+            np.add.at(self._sums, rows, embeddings[images])
+            np.add.at(self._counts, rows, 1)
+
+    def remove(self, query: str) -> None:
+        """Forgets a query.
+
+        Raises:
+            KeyError: if it is unknown.
+        """
+        row, last = self._row_of.pop(query), len(self._row_of)
+        if row != last:  # The last row fills the gap.
+            moved = next(name for name, place in self._row_of.items() if place == last)
+            self._row_of[moved] = row
+            self._sums[row], self._counts[row] = self._sums[last], self._counts[last]
+        self._sums[last], self._counts[last] = 0, 0
+
+    def vectors(self, *, min_count: int = 1) -> tuple[list[str], np.ndarray, np.ndarray]:
+        """The prototypes of the queries with so many images or more, most images first.
+
+        Returns:
+            Queries, prototypes [N, D] float32, and their numbers of images [N] int64.
+        """
+        counts = self._counts
+        chosen = sorted(
+            (query for query, row in self._row_of.items() if counts[row] >= min_count),
+            key=lambda query: (-counts[self._row_of[query]], query),
+        )
+        rows = np.array([self._row_of[query] for query in chosen], np.int64)
+        return chosen, self._sums[rows] / np.maximum(counts[rows, None], 1), counts[rows]
+
+    def save(self, path: str | os.PathLike) -> None:
+        """Writes sums and counts into one file, which `load` and later passes go on with."""
+        queries = list(self._row_of)
+        rows = np.array([self._row_of[query] for query in queries], np.int64)
+        blob = np.frombuffer("\n".join(queries).encode("utf-8"), np.uint8)
+        path = pathlib.Path(path)
+        temporary = path.with_name(f".tmp-{path.name}")
+        with open(temporary, "wb") as file:
+            np.savez(
+                file, queries=blob, sums=self._sums[rows], counts=self._counts[rows],
+                normalize=self.normalize,
+            )  # fmt: skip
+        os.replace(temporary, path)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike) -> Prototypes:
+        """Reads a file of `save`.
+
+        Raises:
+            FileNotFoundError: if there is none.
+        """
+        with np.load(path) as arrays:
+            prototypes = cls(arrays["sums"].shape[1], normalize=bool(arrays["normalize"]))
+            prototypes._sums, prototypes._counts = arrays["sums"], arrays["counts"]
+            text = arrays["queries"].tobytes().decode("utf-8")
+        names = text.split("\n") if text else []
+        prototypes._row_of = {name: row for row, name in enumerate(names)}
+        return prototypes
+
+    def _row(self, query: str) -> int:
+        if query not in self._row_of:
+            row = self._row_of[query] = len(self._row_of)
+            if row >= len(self._counts):
+                grow = max(1024, len(self._counts))
+                self._sums = np.concatenate([self._sums, np.zeros([grow, self.dim], np.float32)])
+                self._counts = np.concatenate([self._counts, np.zeros([grow], np.int64)])
+        return self._row_of[query]

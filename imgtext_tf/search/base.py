@@ -1,0 +1,229 @@
+"""What every search back end has in common: ids, cosine, exclusions, saving, recall."""
+
+from __future__ import annotations
+
+import abc
+import json
+import os
+import pathlib
+from collections.abc import Collection, Sequence
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
+
+_META, _IDS, _VECTORS = "index.json", "ids.txt", "vectors.npy"
+_FEW = 1 << 14  # rows normalised at a time
+
+
+class SearchError(ValueError):
+    """An index, or what it is asked for, that cannot be; the message says what to mend."""
+
+
+class Neighbours(NamedTuple):
+    """The best entries for each query, best first.
+
+    Attributes:
+        ids: [Q, k] str; "" where there are fewer than k entries.
+        scores: [Q, k] float32 cosine; -inf there.
+        places: [Q, k] int64, rows of the indexed vectors; -1 there.
+    """
+
+    ids: np.ndarray
+    scores: np.ndarray
+    places: np.ndarray
+
+
+class Index(abc.ABC):
+    """Nearest neighbours by cosine among named vectors.
+
+    Attributes:
+        ids: the entries' names, in the order of the vectors; distinct.
+        vectors: [N, D] float32 of length 1 (a vector of zeros stays one); maybe memory-mapped.
+    """
+
+    backend: ClassVar[str]
+    exact: ClassVar[bool] = False
+
+    def __init__(self, ids: Sequence[str], vectors: np.ndarray, **options: Any) -> None:
+        """Takes vectors that `build` normalised, or that `load` found.
+
+        Args:
+            ids: names of the entries.
+            vectors: [N, D] float32 of length 1.
+            **options: of the back end, JSON values; they are saved with the index.
+        """
+        self.ids = list(ids)
+        self.vectors = vectors
+        self.options = options
+
+    @classmethod
+    def build(cls, ids: Sequence[str], vectors: np.ndarray, **options: Any) -> Index:
+        """Indexes vectors of any length; the norm does not matter to a cosine.
+
+        Args:
+            ids: distinct names.
+            vectors: [N, D] float, finite, N at least 1.
+            **options: of the back end.
+
+        Raises:
+            SearchError: if ids and vectors do not fit, or a vector is not finite.
+        """
+        if np.ndim(vectors) != 2 or not len(vectors) or len(vectors) != len(ids):
+            raise SearchError(f"{len(ids)} ids and vectors {np.shape(vectors)}: give one id a row")
+        if len(set(ids)) != len(ids):
+            seen: set[str] = set()
+            twice = next(name for name in ids if name in seen or seen.add(name))
+            raise SearchError(f"the id {twice!r} occurs twice: make ids unique")
+        if any("\n" in name or not name for name in ids):
+            raise SearchError("an id is empty or holds a line break")
+        index = cls(ids, normalized(vectors, ids), **options)
+        index._train()
+        return index
+
+    @property
+    def dim(self) -> int:
+        """Length of a vector."""
+        return self.vectors.shape[1]
+
+    def __len__(self) -> int:
+        """The number of entries."""
+        return len(self.ids)
+
+    def search(
+        self,
+        queries: np.ndarray,
+        k: int,
+        *,
+        exclude: Collection[str] | Sequence[Collection[str]] = (),
+    ) -> Neighbours:
+        """The k entries of largest cosine for each query; of equals, those indexed first.
+
+        Args:
+            queries: [Q, D] float.
+            k: entries a query.
+            exclude: ids that must not come back: a set of them for all queries, or a sequence of
+                one set a query. Unknown ids are ignored.
+
+        Raises:
+            SearchError: if the queries have another shape, or k is below 1.
+        """
+        queries = np.asarray(queries, np.float32)
+        if queries.ndim != 2 or queries.shape[1] != self.dim:
+            raise SearchError(
+                f"queries have shape {queries.shape}, the index wants [Q, {self.dim}]"
+            )
+        if k < 1:
+            raise SearchError(f"k is {k}: ask for at least one neighbour")
+        banned = self._banned(exclude, len(queries))
+        more = max(map(len, banned), default=0)
+        asked = min(k + more, len(self))
+        places, scores = self._search(normalized(queries), asked) if len(queries) else _none(asked)
+        scores = np.where(places < 0, -np.inf, scores).astype(np.float32)
+        if more:
+            for row, names in enumerate(banned):
+                scores[row, np.isin(places[row], list(names))] = -np.inf
+        # Of equal scores the first place comes first, whatever the back end does.
+        order = np.lexsort((places, -scores), axis=1)[:, :k]
+        places, scores = (np.take_along_axis(array, order, 1) for array in (places, scores))
+        missing = k - places.shape[1]
+        places = np.pad(places, [(0, 0), (0, max(missing, 0))], constant_values=-1)
+        scores = np.pad(scores, [(0, 0), (0, max(missing, 0))], constant_values=-np.inf)
+        places = np.where(np.isneginf(scores), -1, places).astype(np.int64)
+        names = np.array([*self.ids, ""], object)[places]
+        return Neighbours(names, scores, places)
+
+    def recall(self, sample: np.ndarray, k: int = 10) -> float:
+        """The share of the true k nearest of some queries that this index finds: [Q, D] -> [0, 1].
+
+        Measure it on your own queries: it depends on the data far more than on the method.
+        """
+        from imgtext_tf.search.exact import ExactIndex  # It is an Index itself.
+
+        truth = ExactIndex(self.ids, self.vectors).search(sample, k).places
+        found = self.search(sample, k).places
+        hits = [len(set(a[a >= 0]) & set(b)) for a, b in zip(truth, found, strict=True)]
+        return float(np.sum(hits) / max(1, np.sum(truth >= 0)))
+
+    def save(self, directory: str | os.PathLike) -> None:
+        """Writes the index into a folder, the description last: without it there is no index."""
+        folder = pathlib.Path(directory)
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / _META).unlink(missing_ok=True)
+        (folder / _IDS).write_text("".join(f"{name}\n" for name in self.ids), encoding="utf-8")
+        np.save(folder / _VECTORS, self.vectors)
+        self._save(folder)
+        meta = {"backend": self.backend, "options": self.options, "size": len(self)}
+        temporary = folder / f".{_META}.tmp"
+        temporary.write_text(json.dumps(meta, indent=1), encoding="utf-8")
+        os.replace(temporary, folder / _META)
+
+    def _banned(self, exclude, count: int) -> list[set[int]]:
+        """The places of the excluded ids of each query."""
+        if not len(exclude):
+            return [set()] * count
+        if all(isinstance(name, str) for name in exclude):
+            exclude = [exclude] * count
+        if len(exclude) != count or isinstance(exclude, str):
+            raise SearchError(f"exclude has {len(exclude)} sets for {count} queries: give one each")
+        place_of = {name: place for place, name in enumerate(self.ids)}
+        return [{place_of[name] for name in names if name in place_of} for names in exclude]
+
+    def _train(self) -> None:  # noqa: B027 - most back ends have something to prepare, not all
+        """Prepares a new index for searching."""
+
+    @abc.abstractmethod
+    def _search(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+        """[Q, D] of length 1 -> (places [Q, k], -1 for none; cosines [Q, k])."""
+
+    def _save(self, folder: pathlib.Path) -> None:  # noqa: B027
+        """Writes what the back end keeps beside ids and vectors."""
+
+    def _load(self, folder: pathlib.Path, mmap: bool) -> None:  # noqa: B027
+        """Reads what `_save` wrote."""
+
+
+def load_index(kind: type[Index], directory: str | os.PathLike, *, mmap: bool = False) -> Index:
+    """Reads an index that `save` wrote as one of this class."""
+    folder = pathlib.Path(directory)
+    meta = read_description(folder)
+    vectors = np.load(folder / _VECTORS, mmap_mode="r" if mmap else None)
+    ids = (folder / _IDS).read_text(encoding="utf-8").split("\n")[:-1]
+    if not len(ids) == len(vectors) == meta["size"]:
+        raise SearchError(f"{folder}: {len(ids)} ids for {len(vectors)} vectors; save it again")
+    index = kind(ids, vectors, **meta["options"])
+    index._load(folder, mmap)
+    return index
+
+
+def read_description(directory: str | os.PathLike) -> dict[str, Any]:
+    """What `save` wrote of an index: back end, options and size.
+
+    Raises:
+        SearchError: if there is none.
+    """
+    path = pathlib.Path(directory) / _META
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise SearchError(f"{path}: no saved index ({error}); save it to its end") from None
+
+
+def normalized(vectors: np.ndarray, ids: Sequence[str] | None = None) -> np.ndarray:
+    """[N, D] float32 of length 1; a row of zeros stays as it is.
+
+    Raises:
+        SearchError: naming the row that is not finite.
+    """
+    result = np.array(vectors, np.float32)
+    for start in range(0, len(result), _FEW):
+        part = result[start : start + _FEW]
+        norms = np.linalg.norm(part, axis=1, keepdims=True)
+        if not np.isfinite(norms).all():
+            row = start + int(np.flatnonzero(~np.isfinite(norms))[0])
+            raise SearchError(f"the vector of {ids[row] if ids else row!r} is not finite")
+        part /= np.where(norms > 0, norms, 1)
+    return result
+
+
+def _none(k: int) -> tuple[np.ndarray, np.ndarray]:
+    return np.zeros([0, k], np.int64), np.zeros([0, k], np.float32)

@@ -1,0 +1,124 @@
+r"""Query-image pairs to shards of photos with all their queries (Shah2019, Section 3.2).
+
+    python -m tfrecords_tools.build_queries --output_dir=datasets/queries \
+        --pairs_dir=query_image_pairs --images_dir=flickr8k/Flicker8k_Dataset \
+        --captions_json=flickr8k/dataset_flickr8k.json
+
+`--pairs_dir` holds train.tsv, validation.tsv and test.tsv of query<TAB>image. With captions, the
+n-grams that captions of several train images share name further queries: the phrase generator is
+not trained on them, but they can have prototypes.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from absl import app, flags
+
+from imgtext_tf.data import shards
+from tfrecords_tools import photo_shards
+from tfrecords_tools import plan as planning
+from tfrecords_tools.build_settings import BuildError
+from tfrecords_tools.readers import base, query_pairs
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """One field for each flag; the flags' help says what they mean."""
+
+    output_dir: str
+    pairs_dir: str
+    images_dir: str
+    captions_json: str | None = None
+    most_words: int = 3
+    least_images: int = 2
+    shard_mb: int = 128
+    max_bad_records: float = 0.01
+    kind: str = "real"
+    seed: int = 0
+
+
+def run(settings: Settings) -> dict[str, Any]:
+    """Builds the data set, or finishes one that was stopped; returns a report.
+
+    Raises:
+        BuildError: if the folder holds another build.
+        base.ReaderError: if a source cannot be read.
+        shards.ShardError: if a shard cannot be written.
+    """
+    queries_of, bad = query_pairs.group_by_image(query_pairs.read_pairs(settings.pairs_dir))
+    more: dict[str, list[str]] = {}
+    if settings.captions_json:
+        more = query_pairs.caption_ngrams(
+            settings.captions_json,
+            most_words=settings.most_words,
+            least_images=settings.least_images,
+        )
+    known = {q for split, own in queries_of.values() if split == "train" for q in own}
+    photos = []
+    for image, (split, own) in queries_of.items():
+        further = [gram for gram in more.get(image, ()) if gram not in known]
+        try:
+            path = base.inside(settings.images_dir, image)
+        except ValueError as error:
+            bad.append(base.BadRecord(image, str(error)))
+            continue
+        # Only train images may name queries: those of val and test are what is asked for.
+        fields = {"queries": own, "more_queries": further if split == "train" else []}
+        photos.append(photo_shards.Photo(image, path, split, fields))
+    names = ("most_words", "least_images", "shard_mb", "seed")
+    build = {name: getattr(settings, name) for name in names}
+    how = photo_shards.How(
+        settings.output_dir,
+        name="queries",
+        record_kind="image_query",
+        source="query pairs",
+        build=build | {"captions": bool(settings.captions_json)},
+        kind=settings.kind,
+        shard_mb=settings.shard_mb,
+        max_bad_records=settings.max_bad_records,
+        seed=settings.seed,
+    )
+    report = photo_shards.write(photos, bad, how)
+    further = {gram for grams in more.values() for gram in grams} - known
+    return report | {"queries": len(known), "further queries": len(further)}
+
+
+def define_flags() -> None:
+    """Defines a flag for each setting."""
+    flags.DEFINE_string("output_dir", None, "Folder of the shards; made where missing.")
+    flags.DEFINE_string("pairs_dir", None, "Folder of train.tsv, ... of query<TAB>image.")
+    flags.DEFINE_string("images_dir", None, "Folder that the images' names are relative to.")
+    flags.DEFINE_string("captions_json", None, "Captions in Karpathy's layout: further queries.")
+    flags.DEFINE_integer("most_words", Settings.most_words, "Words of a query from captions.")
+    flags.DEFINE_integer(
+        "least_images", Settings.least_images, "Fewest train images of a query from captions."
+    )
+    flags.DEFINE_integer("shard_mb", Settings.shard_mb, "Size of a shard in MiB, about.")
+    flags.DEFINE_float(
+        "max_bad_records", Settings.max_bad_records, "Share of bad records that fails the build."
+    )
+    flags.DEFINE_enum("kind", Settings.kind, ["real", "synthetic"], "Stands in the manifest.")
+    flags.DEFINE_integer("seed", Settings.seed, "Seed of the photos' order.")
+    flags.mark_flags_as_required(["output_dir", "pairs_dir", "images_dir"])
+
+
+def main(argv: Sequence[str]) -> None:
+    """Fills the settings from the flags and runs the build."""
+    if len(argv) > 1:
+        raise app.UsageError(f"flags only, not {argv[1:]}")
+    names = [field.name for field in dataclasses.fields(Settings)]
+    try:
+        report = run(Settings(**{name: flags.FLAGS[name].value for name in names}))
+    except (BuildError, planning.PlanError, base.ReaderError, shards.ShardError) as error:
+        sys.exit(f"error: {error}")
+    for name, value in report.items():
+        print(f"{name}: {value}")
+
+
+if __name__ == "__main__":
+    define_flags()
+    app.run(main)

@@ -1,0 +1,212 @@
+"""Photos with what is said about each, to shards: one record a photo, any record kind with images.
+
+A build that was stopped goes on at the first missing shard when the same command runs again; equal
+photos and settings give equal bytes.
+"""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import hashlib
+import json
+import math
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from tqdm import tqdm
+
+from imgtext_tf.data import files, images, shards
+from tfrecords_tools import plan as planning
+from tfrecords_tools.build_settings import BuildError
+from tfrecords_tools.readers import base
+from tfrecords_tools.splits import digest
+
+STATE = "build.json"
+_PRECEDENCE = ("test", "val", "train")
+
+
+@dataclasses.dataclass(frozen=True)
+class Photo:
+    """One record to be.
+
+    Attributes:
+        id: unique; names the record in every error.
+        path: of the image file.
+        split: "train", "val" or "test".
+        fields: the fields of the record kind beside those that every image has.
+    """
+
+    id: str
+    path: str
+    split: str
+    fields: Mapping[str, Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class How:
+    """What the writing depends on beside the photos.
+
+    Attributes:
+        output_dir: made where missing.
+        name: first part of the shards' names.
+        record_kind: see `examples.KINDS`.
+        source: stands in every record.
+        build: the settings that stand in the manifest, JSON values without paths.
+        kind: "real" or "synthetic".
+        shard_mb: size of a shard in MiB, about.
+        max_bad_records: the share of bad records above which the build fails.
+        seed: of the order of the photos.
+    """
+
+    output_dir: str
+    name: str
+    record_kind: str
+    source: str
+    build: Mapping[str, Any]
+    kind: str = "real"
+    shard_mb: int = 128
+    max_bad_records: float = 0.01
+    seed: int = 0
+
+
+def write(photos: Sequence[Photo], bad: Sequence[base.BadRecord], how: How) -> dict[str, Any]:
+    """Writes the shards of all splits and the manifest.
+
+    No image stands in two splits: by its content it goes to the first of test, val, train, and the
+    other records of it are dropped and counted.
+
+    Args:
+        photos: of all splits, in any order.
+        bad: records that the readers could not use.
+        how: see `How`.
+
+    Returns:
+        A report: photos of each split, drops, bad records.
+
+    Raises:
+        BuildError: if the folder holds another build, or there is no photo.
+        planning.BadRecordsError: if too many records are bad.
+        shards.ShardError: if a file cannot be written.
+    """
+    os.makedirs(how.output_dir, exist_ok=True)
+    image_ids, sizes, missing = planning.hash_images({photo.path for photo in photos})
+    bad = [*bad, *(base.BadRecord(p.id, missing[p.path]) for p in photos if p.path in missing)]
+    planning.check_bad(bad, len(photos) + len(bad), how.max_bad_records)
+    photos, dropped = _without_leaks([p for p in photos if p.path not in missing], image_ids)
+    if not photos:
+        raise BuildError("there is no photo to write; mend the folder of the images")
+    photos = sorted(photos, key=lambda photo: digest(how.seed, "order", photo.id))
+    _claim(how, photos, image_ids)
+    infos: dict[str, list[shards.ShardInfo]] = {}
+    with tqdm(total=len(photos), desc="write", unit="photo") as progress:
+        for split in base.SPLITS:
+            chosen = [photo for photo in photos if photo.split == split]
+            if chosen:
+                infos[split] = _write_split(split, chosen, image_ids, sizes, how, progress)
+    unreadable = [reason for parts in infos.values() for info in parts for reason in info.bad]
+    bad = [*bad, *(base.BadRecord(*one) for one in unreadable)]
+    planning.check_bad(bad, len(photos) + len(bad), how.max_bad_records)
+    report = {
+        "photos": {split: sum(info.records for info in parts) for split, parts in infos.items()},
+        "dropped": dict(sorted(dropped.items())),
+        "bad records": len(bad),
+    }
+    lines = [f"{record.id}\t{' '.join(record.reason.split())}\n" for record in bad]
+    files.write_file(
+        os.path.join(how.output_dir, "bad_records.tsv"), "".join(sorted(lines)).encode("utf-8")
+    )
+    shards.write_manifest(
+        how.output_dir,
+        name=how.name,
+        record_kind=how.record_kind,
+        kind=how.kind,
+        build=how.build,
+        splits=infos,
+        notes=report,
+    )
+    return report
+
+
+def _without_leaks(
+    photos: Sequence[Photo], image_ids: Mapping[str, str]
+) -> tuple[list[Photo], collections.Counter]:
+    """Keeps one record an image, in the first of test, val, train that shows it."""
+    dropped: collections.Counter = collections.Counter()
+    taken: dict[str, Photo] = {}
+    for photo in sorted(photos, key=lambda p: (_PRECEDENCE.index(p.split), p.id)):
+        first = taken.setdefault(image_ids[photo.path], photo)
+        if first is not photo:
+            dropped[f"{photo.split} photo that stands in {first.split}, too"] += 1
+    return list(taken.values()), dropped
+
+
+def _claim(how: How, photos: Sequence[Photo], image_ids: Mapping[str, str]) -> None:
+    """Writes `build.json`, or sees that the folder's build is this one."""
+    content = hashlib.sha256(json.dumps([dict(how.build), how.seed], sort_keys=True).encode())
+    for photo in photos:
+        record = [photo.id, photo.split, image_ids[photo.path], dict(photo.fields)]
+        content.update(json.dumps(record, sort_keys=True).encode())
+    state = {"fingerprint": content.hexdigest(), "settings": dict(how.build)}
+    path = os.path.join(how.output_dir, STATE)
+    if os.path.exists(path):
+        if base.read_json(path).get("fingerprint") != state["fingerprint"]:
+            raise BuildError(
+                f"{how.output_dir}: holds a build of other data or settings; use another "
+                "--output_dir, or remove the folder"
+            )
+    elif any(file.endswith(".tfrecord") for file in os.listdir(how.output_dir)):
+        raise BuildError(f"{how.output_dir}: holds shards of another command; use another folder")
+    else:
+        files.write_json(path, state)
+
+
+def _write_split(
+    split: str,
+    photos: Sequence[Photo],
+    image_ids: Mapping[str, str],
+    sizes: Mapping[str, int],
+    how: How,
+    progress: tqdm,
+) -> list[shards.ShardInfo]:
+    total = sum(sizes[photo.path] for photo in photos)
+    count = min(len(photos), max(1, math.ceil(total / (how.shard_mb * 2**20))))
+    infos = []
+    for index in range(count):
+        part = photos[len(photos) * index // count : len(photos) * (index + 1) // count]
+        path = shards.shard_path(how.output_dir, how.name, split, index, count)
+        try:
+            info = shards.read_info(path)
+        except shards.ShardError:  # A damaged one is written again.
+            info = None
+        infos.append(
+            info or shards.write_shard(path, how.record_kind, _records(part, image_ids, how))
+        )
+        progress.update(len(part))
+    return infos
+
+
+def _records(
+    photos: Sequence[Photo], image_ids: Mapping[str, str], how: How
+) -> Iterator[dict[str, Any] | base.BadRecord]:
+    for photo in photos:
+        data = base.read_bytes(photo.path)
+        if hashlib.sha256(data).hexdigest()[:16] != image_ids[photo.path]:
+            raise BuildError(f"{photo.path}: changed while building; run the command again")
+        try:
+            height, width = images.check_image(data)
+        except images.ImageError as error:
+            # The file's name only: the shards must not depend on where the raw data lies.
+            yield base.BadRecord(photo.id, f"image {os.path.basename(photo.path)}: {error}")
+            continue
+        yield {
+            "id": photo.id,
+            "image": data,
+            "image_id": image_ids[photo.path],
+            "height": height,
+            "width": width,
+            "source": how.source,
+            "group": image_ids[photo.path],
+            **photo.fields,
+        }

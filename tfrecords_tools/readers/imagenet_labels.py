@@ -1,0 +1,62 @@
+"""ImageNet (ILSVRC) as labelled photos.
+
+    LOC_synset_mapping.txt          "n01440764 tench, Tinca tinca"
+    train/<wnid>/*.JPEG             below the image folder (or the folder itself holds <wnid>)
+    val/<wnid>/*.JPEG, or val/*.JPEG with LOC_val_solution.csv
+
+Labels are numbered by wnid, as in Keras; names are no keys, for "crane" and "maillot" occur twice.
+"""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections.abc import Iterator
+
+from tfrecords_tools.readers import base
+
+
+def read(
+    folder: str | os.PathLike, images_dir: str | os.PathLike
+) -> tuple[dict[str, tuple[str, ...]], list[tuple[str, str, str, str]]]:
+    """Reads the labels and lists the images.
+
+    Returns:
+        wnid -> terms in the order of the wnids; and (split, name, path, wnid) of each image.
+
+    Raises:
+        base.ReaderError: if the mapping is missing, or there is no folder of a known wnid.
+    """
+    path = os.path.join(folder, "LOC_synset_mapping.txt")
+    synsets = {}
+    for name, line in base.read_lines(path):
+        wnid, _, terms = ("" if isinstance(line, base.BadRecord) else line).partition(" ")
+        if not terms.strip():
+            raise base.ReaderError(f"{name}: expected 'n01440764 tench, Tinca tinca', got {line!r}")
+        synsets[wnid] = tuple(term.strip() for term in terms.split(",") if term.strip())
+    synsets = dict(sorted(synsets.items()))
+    train = os.path.join(images_dir, "train")
+    items = list(_by_folder("train", train if os.path.isdir(train) else images_dir, synsets))
+    if not items:
+        raise base.ReaderError(f"{images_dir}: no folder <wnid> with images; mend --images_dir")
+    validation = os.path.join(images_dir, "val")
+    items += _by_folder("val", validation, synsets)
+    solution = os.path.join(folder, "LOC_val_solution.csv")
+    if os.path.exists(solution):
+        items += _flat(solution, validation)
+    return synsets, items
+
+
+def _by_folder(split: str, root: str, synsets: dict) -> Iterator[tuple[str, str, str, str]]:
+    for wnid in synsets:
+        folder = os.path.join(root, wnid)
+        for name in sorted(os.listdir(folder)) if os.path.isdir(folder) else ():
+            if name.lower().endswith(base.IMAGE_SUFFIXES):
+                yield split, f"{split}/{wnid}/{name}", os.path.join(folder, name), wnid
+
+
+def _flat(solution: str, root: str) -> Iterator[tuple[str, str, str, str]]:
+    text = base.decode(solution, base.read_bytes(solution))
+    for row in csv.DictReader(text.splitlines()):
+        path = os.path.join(root, f"{row['ImageId']}.JPEG")
+        yield "val", f"val/{row['ImageId']}", path, row["PredictionString"].split()[0]

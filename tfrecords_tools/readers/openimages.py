@@ -1,0 +1,102 @@
+"""OpenImages V4: image-level labels that people verified, as CSV files.
+
+    {train,validation,test}-annotations-human-imagelabels.csv   ImageID,Source,LabelName,Confidence
+    class-descriptions.csv       /m/0abc,Name (later releases have a header line)
+    classes-trainable.txt        one /m/0abc a line; optional
+
+Confidence 1 is a verified label, 0 one that was verified to be absent; what has no line is unknown.
+The lines of an image follow each other, so that files of any size are read as a stream.
+"""
+
+from __future__ import annotations
+
+import csv
+import itertools
+import os
+from collections.abc import Iterator
+
+from tfrecords_tools.readers import base
+
+FILES = {"train": ("train",), "val": ("validation", "val"), "test": ("test",)}
+_COLUMNS = ("ImageID", "LabelName", "Confidence")
+# "At least 100 positive human-verified labels in the train split" (Shah2019, Section 4.2.3).
+TRAINABLE = 100
+
+
+def read_classes(folder: str | os.PathLike) -> dict[str, str]:
+    """Label id -> name.
+
+    Raises:
+        base.ReaderError: if the file is missing or a line has not two columns.
+    """
+    path = os.path.join(folder, "class-descriptions.csv")
+    names = {}
+    for row in csv.reader(base.decode(path, base.read_bytes(path)).splitlines()):
+        if len(row) != 2:
+            raise base.ReaderError(f"{path}: expected /m/0abc,Name, found {row!r:.80}")
+        if row[0] != "LabelName":
+            names[row[0]] = row[1]
+    return names
+
+
+def read_trainable(folder: str | os.PathLike) -> list[str] | None:
+    """The label ids of `classes-trainable.txt`; None where there is no such file."""
+    path = os.path.join(folder, "classes-trainable.txt")
+    if not os.path.exists(path):
+        return None
+    return [str(line).strip() for _, line in base.read_lines(path)]
+
+
+def read_labels(
+    folder: str | os.PathLike,
+) -> Iterator[tuple[str, str, list[str], list[str]] | base.BadRecord]:
+    """Yields (split, image id, verified labels, labels verified to be absent).
+
+    Where sources disagree about a label of an image, it is present.
+
+    Raises:
+        base.ReaderError: if there is no file of labels, or one lacks a column.
+    """
+    found = False
+    for split, names in FILES.items():
+        for name in names:
+            path = os.path.join(folder, f"{name}-annotations-human-imagelabels.csv")
+            if os.path.exists(path):
+                found = True
+                yield from _read_file(path, split)
+    if not found:
+        raise base.ReaderError(
+            f"{folder}: no train-annotations-human-imagelabels.csv; mend --openimages_dir"
+        )
+
+
+def _read_file(
+    path: str, split: str
+) -> Iterator[tuple[str, str, list[str], list[str]] | base.BadRecord]:
+    # utf-8-sig and a csv reader as a stream: the train file has 28 million lines.
+    try:
+        with open(path, encoding="utf-8-sig", newline="") as file:
+            rows = csv.DictReader(file)
+            missing = [column for column in _COLUMNS if column not in (rows.fieldnames or ())]
+            if missing:
+                raise base.ReaderError(f"{path}: no column {missing[0]}; expected {_COLUMNS}")
+            for image, lines in itertools.groupby(rows, key=lambda row: row["ImageID"]):
+                yield _image(path, split, image, list(lines))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise base.ReaderError(f"{path}: cannot be read ({error})") from error
+
+
+def _image(
+    path: str, split: str, image: str | None, lines: list[dict[str, str]]
+) -> tuple[str, str, list[str], list[str]] | base.BadRecord:
+    labels: dict[str, float] = {}
+    for line in lines:
+        try:
+            confidence = float(line["Confidence"])
+            if not image or not line["LabelName"] or not 0 <= confidence <= 1:
+                raise ValueError
+        except (TypeError, ValueError):
+            return base.BadRecord(f"{path}: image {image}", f"bad line {line}")
+        labels[line["LabelName"]] = max(labels.get(line["LabelName"], 0), confidence)
+    positives = sorted(label for label, confidence in labels.items() if confidence >= 0.5)
+    return split, image, positives, sorted(set(labels) - set(positives))

@@ -1,0 +1,109 @@
+"""Query-image pairs: `train.tsv`, `validation.tsv` (or `val.tsv`), `test.tsv` of query<TAB>image.
+
+Any log of searches and the images that were chosen for them can be written like that. More queries
+can be had from captions: the n-grams that train captions share.
+"""
+
+from __future__ import annotations
+
+import collections
+import os
+import unicodedata
+from collections.abc import Iterator, Mapping
+
+from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS
+
+from tfrecords_tools.readers import base, karpathy
+
+FILES = {"train": ("train",), "val": ("validation", "val"), "test": ("test",)}
+
+
+def read_pairs(folder: str | os.PathLike) -> Iterator[tuple[str, str, str] | base.BadRecord]:
+    """Yields (split, query, image file name); damaged lines as `BadRecord`.
+
+    Raises:
+        base.ReaderError: if there is no file of pairs, or one cannot be read.
+    """
+    found = False
+    for split, names in FILES.items():
+        paths = [os.path.join(folder, f"{name}.tsv") for name in names]
+        for path in filter(os.path.exists, paths):
+            found = True
+            for name, line in base.read_lines(path):
+                yield line if isinstance(line, base.BadRecord) else _pair(name, split, line)
+    if not found:
+        raise base.ReaderError(f"{folder}: no train.tsv of query<TAB>image; mend --pairs_dir")
+
+
+def _pair(name: str, split: str, line: str) -> tuple[str, str, str] | base.BadRecord:
+    query, tab, image = line.partition("\t")
+    query = normal_query(query)
+    if not tab or not image.strip() or "\t" in image:
+        return base.BadRecord(name, f"expected query<TAB>image, found {line!r:.80}")
+    if not query:
+        return base.BadRecord(name, "the query is empty")
+    return split, query, image.strip()
+
+
+def normal_query(query: str) -> str:
+    """A query as it is counted: NFKC, lower case, single spaces."""
+    return " ".join(unicodedata.normalize("NFKC", query).lower().split())
+
+
+def caption_ngrams(
+    path: str | os.PathLike, *, most_words: int = 3, least_images: int = 2
+) -> dict[str, list[str]]:
+    """Word n-grams of the captions of train images: image -> n-grams that name it.
+
+    An n-gram counts if it neither begins nor ends with a stop word and captions of `least_images`
+    train images or more have it. Only captions of train images are read.
+
+    Args:
+        path: a caption file in Karpathy's layout.
+        most_words: longest n-gram.
+        least_images: fewest train images of an n-gram.
+
+    Raises:
+        base.ReaderError: if the file cannot be read.
+    """
+    _, images, _ = karpathy.read_images(path, "")
+    grams_of: dict[str, set[str]] = {}
+    for image in images:
+        if image["split"] == "train":
+            texts = [normal_query(text) for _, text in image["captions"]]
+            grams_of[image["name"]] = {gram for text in texts for gram in _ngrams(text, most_words)}
+    counts = collections.Counter(gram for grams in grams_of.values() for gram in grams)
+    return {
+        name: sorted(gram for gram in grams if counts[gram] >= least_images)
+        for name, grams in grams_of.items()
+    }
+
+
+def _ngrams(text: str, most_words: int) -> Iterator[str]:
+    words = ["".join(c for c in word if c.isalnum() or c in "-'") for word in text.split()]
+    words = [word for word in words if word.strip("-'")]
+    for length in range(1, most_words + 1):
+        for start in range(len(words) - length + 1):
+            gram = words[start : start + length]
+            if gram[0] not in ENGLISH_STOP_WORDS and gram[-1] not in ENGLISH_STOP_WORDS:
+                yield " ".join(gram)
+
+
+def group_by_image(
+    pairs: Iterator[tuple[str, str, str] | base.BadRecord],
+) -> tuple[Mapping[str, tuple[str, list[str]]], list[base.BadRecord]]:
+    """Image -> (split, its distinct queries in the order of the file), and the bad records.
+
+    An image that stands in two splits goes to the first of test, val, train.
+    """
+    bad: list[base.BadRecord] = []
+    splits: dict[str, str] = {}
+    queries: dict[str, dict[str, None]] = {}
+    for item in pairs:
+        if isinstance(item, base.BadRecord):
+            bad.append(item)
+            continue
+        split, query, image = item
+        queries.setdefault(image, {})[query] = None
+        splits[image] = min(splits.get(image, split), split, key=("test", "val", "train").index)
+    return {image: (splits[image], list(own)) for image, own in queries.items()}, bad

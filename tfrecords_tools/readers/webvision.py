@@ -1,0 +1,149 @@
+"""WebVision 1.0: `info/` lists of images and labels, synsets, and, where there, their queries.
+
+    info/synsets.txt                       "n01440764 tench, Tinca tinca", line i is label i
+    info/train_filelist_{google,flickr,all}.txt   "google/q0001/x.jpg 0"
+    info/val_filelist.txt                  "val000001.jpg 0", below val_images_256/
+    info/queries_{google,flickr}.txt       "1 tench"; queries_synsets_map.txt  "1 1" (from 1)
+    info/train_meta_list_*.txt             "google/q0001.json 1": the file and the place from 1
+
+The labels of test_filelist.txt were never published: val stands for the paper's test images. Of
+the meta files the titles and tags are read.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Iterator
+
+from tfrecords_tools.readers import base
+
+_VAL_FOLDER = "val_images_256"
+
+
+@dataclasses.dataclass(frozen=True)
+class Synset:
+    """A label: its id and its terms, the most usual one first."""
+
+    wnid: str
+    terms: tuple[str, ...]
+
+
+def read_synsets(folder: str | os.PathLike) -> list[Synset]:
+    """The labels in their order.
+
+    Raises:
+        base.ReaderError: if the list is missing or a line holds no id and terms.
+    """
+    path = os.path.join(folder, "synsets.txt")
+    synsets = []
+    for name, line in base.read_lines(path):
+        wnid, _, terms = ("" if isinstance(line, base.BadRecord) else line).partition(" ")
+        names = tuple(term.strip() for term in terms.split(",") if term.strip())
+        if not names:
+            raise base.ReaderError(f"{name}: expected 'n01440764 tench, Tinca tinca', got {line!r}")
+        synsets.append(Synset(wnid, names))
+    if not synsets:
+        raise base.ReaderError(f"{path}: is empty")
+    return synsets
+
+
+def read_files(
+    folder: str | os.PathLike, images_dir: str | os.PathLike, *, part: str = ""
+) -> Iterator[tuple[str, str, str, int] | base.BadRecord]:
+    """Yields (split, name, path, label) of the images with labels: splits "train" and "val".
+
+    Args:
+        folder: `info`.
+        images_dir: what the paths are relative to.
+        part: "google", "flickr" or "all"; empty for all there is.
+
+    Raises:
+        base.ReaderError: if a list is missing or cannot be read.
+    """
+    labels = len(read_synsets(folder))
+    for path in _train_lists(folder, part):
+        yield from _read_list(path, images_dir, "train", labels)
+    validation = os.path.join(folder, "val_filelist.txt")
+    below = os.path.join(images_dir, _VAL_FOLDER)
+    below = below if os.path.isdir(below) else images_dir
+    yield from _read_list(validation, below, "val", labels)
+
+
+def _train_lists(folder: str | os.PathLike, part: str) -> list[str]:
+    parts = [part] if part else ["all", "google", "flickr"]
+    paths = [os.path.join(folder, f"train_filelist_{name}.txt") for name in parts]
+    found = [path for path in paths if os.path.exists(path)]
+    if not found:
+        raise base.ReaderError(f"{paths[0]}: no such list; mend --webvision_dir")
+    # "all" holds the other two.
+    return found[:1] if "_all" in found[0] else found
+
+
+def _read_list(
+    path: str, images_dir: str | os.PathLike, split: str, labels: int
+) -> Iterator[tuple[str, str, str, int] | base.BadRecord]:
+    for name, line in base.read_lines(path):
+        if isinstance(line, base.BadRecord):
+            yield line
+            continue
+        relative, _, label = line.strip().rpartition(" ")
+        try:
+            if not 0 <= int(label) < labels:
+                raise ValueError(f"label {label} is not below {labels}")
+            yield split, relative, base.inside(images_dir, relative), int(label)
+        except ValueError as error:
+            yield base.BadRecord(name, str(error))
+
+
+def read_queries(folder: str | os.PathLike) -> list[tuple[str, int]]:
+    """(query text, label) of the searches that the images were found by; none where not given.
+
+    Raises:
+        base.ReaderError: if the map names a query that no list has.
+    """
+    path = os.path.join(folder, "queries_synsets_map.txt")
+    if not os.path.exists(path):
+        return []
+    texts = {}
+    for part in ("google", "flickr"):
+        queries = os.path.join(folder, f"queries_{part}.txt")
+        if os.path.exists(queries):
+            for _, line in base.read_lines(queries):
+                number, _, text = str(line).strip().partition(" ")
+                texts.setdefault(number, text.strip())
+    found = []
+    for name, line in base.read_lines(path):
+        number, _, label = str(line).strip().partition(" ")
+        if number not in texts or not label.strip().isdigit():
+            raise base.ReaderError(f"{name}: no query {number!r} in queries_google.txt")
+        found.append((texts[number], int(label) - 1))
+    return found
+
+
+def read_meta(
+    folder: str | os.PathLike, *, part: str = "google"
+) -> Iterator[tuple[str, list[str]]]:
+    """(image path as in the file list, its title and tags) where the meta files are there.
+
+    Raises:
+        base.ReaderError: if lists do not go together, or a meta file is missing.
+    """
+    lists = [os.path.join(folder, f"train_{kind}_{part}.txt") for kind in ("filelist", "meta_list")]
+    if not os.path.exists(lists[1]):
+        return
+    files, metas = ([str(line) for _, line in base.read_lines(path)] for path in lists)
+    if len(files) != len(metas):
+        raise base.ReaderError(f"{lists[1]}: {len(metas)} lines for {len(files)} of the file list")
+    root, opened = os.path.dirname(os.path.abspath(folder)), {}
+    for file, meta in zip(files, metas, strict=True):
+        path, place = meta.rsplit(" ", 1)
+        if path not in opened:
+            candidates = [
+                os.path.join(root, path),
+                os.path.join(root, f"{part}_json", path[len(part) + 1 :]),
+            ]
+            opened = {path: base.read_json(next(filter(os.path.exists, candidates), candidates[0]))}
+        entry = opened[path][int(place) - 1]
+        texts = [entry.get("title") or "", *(entry.get("tags") or [])]
+        yield file.rpartition(" ")[0], [text for text in texts if text]
