@@ -13,6 +13,7 @@ import csv
 import dataclasses
 import hashlib
 import html
+import io
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -273,7 +274,8 @@ def _text(text: str) -> str:
 
 def _rows(path: str | os.PathLike, *, delimiter: str) -> Iterator[tuple[str, dict | BadRecord]]:
     """(name, row) of a table; a row with other columns than the header comes as a `BadRecord`."""
-    lines = base.decode(path, base.read_bytes(path)).splitlines()
+    # Not by lines of `str`: a caption may hold what Python takes for a line break.
+    lines = io.StringIO(base.decode(path, base.read_bytes(path)), newline="")
     # Of these tables only those with commas quote; in the others a quote is a quote.
     quoting = csv.QUOTE_MINIMAL if delimiter == "," else csv.QUOTE_NONE
     rows = csv.DictReader(lines, delimiter=delimiter, quoting=quoting)

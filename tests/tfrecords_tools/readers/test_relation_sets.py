@@ -130,7 +130,7 @@ CLUE_HEADER = (
 )
 CLUE = [
     ('a "typical" bus station', "http://x/a.jpg", "1000000000", ""),
-    ("stunning in this top", "http://x/a.jpg", "0100000000", "nice"),
+    ("stunning\u2028in this top", "http://x/a.jpg", "0100000000", "nice"),
     ("junk", "http://x/c", "0000010000", ""),
     ("junk again", "http://x/c", "1000010000", ""),
     ("text", "http://x/d", "0000001000", "text"),
