@@ -13,7 +13,7 @@ from imgtext_tf import relations
 from imgtext_tf.metrics import agreement, classification
 
 FOLDER = common_flags.FLAGFILES.parent / "tables"
-FILES = sorted(FOLDER.glob("otto2020_*.csv"))
+FILES = sorted(FOLDER.glob("otto2020_table*.csv"))
 CLASSES = relations.RELATIONS
 METRICS = tuple(relations.METRIC_VALUES)
 METRICS_OF = relations.METRICS_OF_RELATION
