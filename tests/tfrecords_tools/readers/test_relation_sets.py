@@ -66,6 +66,7 @@ def test_kruks_splits(tmp_path):
     assert set(splits) == {"train", "val"} and 15 < splits.count("val") < 50
     test = kruk(tmp_path, *posts[:3], name="val_split_0.json")
     assert {item.split for item in test} == {"test"}
+    assert {item.split for item in kruk(tmp_path, *posts[:3], name="all.json")} == {""}
 
 
 VEMPALA = (
