@@ -22,6 +22,7 @@ import numpy as np
 from absl import flags, logging
 
 from experiments import common_flags, relation_report, relation_runs
+from experiments.relation_data import Data
 from experiments.relation_runs import TrainedRun
 from imgtext_tf import evaluation, figures, relations, runs
 from imgtext_tf.metrics import classification
@@ -92,13 +93,10 @@ def run(settings: Settings) -> dict[str, Any]:
         metrics: dict[str, float] = {"orders_agreeing": float(agreeing)}
         for part, chosen in relation_report.parts_of(data, split, ids).items():
             matrix = _matrix(run_dir, part, truth[chosen], labels[chosen])
-            of_part = _scores(truth[chosen], labels[chosen], settings.seed)
-            majority = classification.majority_baseline(truth[chosen], data.truth("train"))
-            of_part |= _cells(matrix) | {"majority": majority}
+            of_part = _scores(data, truth[chosen], labels[chosen]) | _cells(matrix)
             metrics |= {f"{part}/{name}": value for name, value in of_part.items()}
             for name, one in trained.items():
-                own = one.data.truth(split)[chosen]
-                scores = relation_report.part_metrics(one.data, own, predicted[name][chosen])
+                scores = _scores(one.data, one.data.truth(split)[chosen], predicted[name][chosen])
                 metrics |= {f"{name}/{part}/{key}": value for key, value in scores.items()}
             if "classic" in predicted:
                 others = predicted["classic"][chosen]
@@ -109,7 +107,8 @@ def run(settings: Settings) -> dict[str, Any]:
         _write_predictions(run_dir, ids, truth, labels, predicted)
         return run_dir.write_result(
             metrics=metrics,
-            seed=settings.seed,
+            # Of the training, as in the results of the runs themselves.
+            seed=trained["cmi"].data.settings.seed,
             dataset=data.description(),
             steps=sum(trained[name].result.get("steps", 0) for name in settings.order),
             # Of the evaluation; the training's seconds are among the costs.
@@ -161,7 +160,7 @@ def cascade_labels(
 
 
 def cost(trained: dict[str, TrainedRun], settings: Settings) -> dict[str, float]:
-    """Milliseconds a pair, parameters and seconds of training: each model's and the cascade's."""
+    """What a pair takes each model and the cascade; `cascade_to_classic`, the ratio of both."""
     seconds = relation_runs.seconds_per_pair(
         trained,
         settings.eval_split,
@@ -169,28 +168,15 @@ def cost(trained: dict[str, TrainedRun], settings: Settings) -> dict[str, float]
         rounds=settings.cost_rounds,
         seed=settings.seed,
     )
-    metrics: dict[str, float] = {}
-    for name, one in trained.items():
-        metrics[f"cost/{name}/ms_per_pair"] = float(1000 * np.median(seconds[name]))
-        metrics[f"cost/{name}/parameters"] = float(one.model.count_params())
-        metrics[f"cost/{name}/train_seconds"] = float(one.result.get("seconds", 0.0))
-        metrics[f"cost/{name}/train_steps"] = float(one.result.get("steps", 0))
-    of_cascade = sum(seconds[name] for name in relations.METRIC_VALUES)
-    metrics["cost/cascade/ms_per_pair"] = float(1000 * np.median(of_cascade))
-    for what in ("parameters", "train_seconds", "train_steps"):
-        metrics[f"cost/cascade/{what}"] = sum(
-            metrics[f"cost/{name}/{what}"] for name in relations.METRIC_VALUES
-        )
+    metrics = relation_runs.costs(trained, seconds, together=tuple(relations.METRIC_VALUES))
     if "classic" in trained:
         # The ratio of each round, so that a slow moment of the machine meets both.
-        ratios = of_cascade / seconds["classic"]
-        metrics["cost/cascade_to_classic"] = float(np.median(ratios))
+        ratios = sum(seconds[name] for name in relations.METRIC_VALUES) / seconds["classic"]
+        ratio = float(np.median(ratios))
+        metrics["cost/cascade_to_classic"] = ratio
         metrics["cost/cascade_to_classic_low"] = float(ratios.min())
         metrics["cost/cascade_to_classic_high"] = float(ratios.max())
-        logging.info(
-            "a pair takes the cascade %.2f times as long as the classic classifier",
-            metrics["cost/cascade_to_classic"],
-        )
+        logging.info("a pair takes the cascade %.2f times as long as the classic one", ratio)
     return metrics
 
 
@@ -199,16 +185,22 @@ def _predict(trained: TrainedRun, split: str, ids: np.ndarray) -> np.ndarray:
     return relation_runs.by_id(arrays, ids)["logits"].argmax(axis=1)
 
 
-def _scores(truth: np.ndarray, labels: np.ndarray, seed: int) -> dict[str, float]:
-    """All metrics of the cascade on some pairs; an undefined prediction is a wrong one."""
+def _scores(data: Data, truth: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+    """All metrics of some pairs; an undefined prediction is a wrong one."""
     low, high = classification.bootstrap_interval(
-        lambda truth, labels: float(np.mean(truth == labels)), truth, labels, seed=seed
+        lambda truth, labels: float(np.mean(truth == labels)),
+        truth,
+        labels,
+        seed=data.settings.seed,
     )
+    # Pairs of one's own may come without any to train on.
+    train = data.truth("train") if "train" in data.readers else None
     return {
         "undefined": 0.0,
-        **classification.classification_metrics(truth, labels, relations.RELATIONS),
+        **classification.classification_metrics(truth, labels, data.labels),
         "accuracy_low": low,
         "accuracy_high": high,
+        "majority": classification.majority_baseline(truth, train),
         "pairs": float(len(truth)),
     }
 

@@ -113,7 +113,7 @@ def run(settings: Settings) -> dict[str, Any]:
         _draw_pairs(run_dir, trained, texts, made, unseen, place_of, logits, seed)
         return run_dir.write_result(
             metrics=metrics,
-            seed=seed,
+            seed=trained.data.settings.seed,  # of the training, as in the run's own result
             dataset=trained.data.description(),
             steps=trained.result.get("steps", 0),
             seconds=time.monotonic() - started,
@@ -126,6 +126,9 @@ def run(settings: Settings) -> dict[str, Any]:
 def unseen_keywords(trained: TrainedRun, settings: Settings) -> tuple[AntonymList, int]:
     """The keywords that no swap of the train split shares a word with; how many were left out."""
     keywords = load_antonyms(settings.keywords or edits.UNSEEN_PATH)
+    if "train" not in trained.data.readers:
+        logging.warning("no train split: whether training swapped the keywords is not known")
+        return keywords, 0
     swaps = itertools.chain.from_iterable(
         swaps for _, swaps in edits.texts(trained.data.readers["train"])
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
@@ -120,6 +120,33 @@ def seconds_per_pair(
                 run.model.predict_on_batch(inputs)
             seconds[name].append((time.perf_counter() - started) / pairs)
     return {name: np.array(values[1:]) for name, values in seconds.items()}
+
+
+def costs(
+    trained: Mapping[str, TrainedRun], seconds: Mapping[str, np.ndarray], *, together: Sequence[str]
+) -> dict[str, float]:
+    """The costs of models, and of some of them used together, as the cascade does.
+
+    Args:
+        trained: the models.
+        seconds: of `seconds_per_pair`.
+        together: names of the models that make the cascade.
+
+    Returns:
+        `cost/<name>/...` and `cost/cascade/...` of `ms_per_pair` (the median over rounds),
+        `parameters`, `train_seconds` and `train_steps`.
+    """
+    metrics = {}
+    for name, run in trained.items():
+        metrics[f"cost/{name}/ms_per_pair"] = float(1000 * np.median(seconds[name]))
+        metrics[f"cost/{name}/parameters"] = float(run.model.count_params())
+        metrics[f"cost/{name}/train_seconds"] = float(run.result.get("seconds", 0.0))
+        metrics[f"cost/{name}/train_steps"] = float(run.result.get("steps", 0))
+    of_all = sum(seconds[name] for name in together)
+    metrics["cost/cascade/ms_per_pair"] = float(1000 * np.median(of_all))
+    for what in ("parameters", "train_seconds", "train_steps"):
+        metrics[f"cost/cascade/{what}"] = sum(metrics[f"cost/{name}/{what}"] for name in together)
+    return metrics
 
 
 def open_data_of_classes(run: TrainedRun) -> Data:

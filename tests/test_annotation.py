@@ -64,8 +64,10 @@ def test_bad_tables(tmp_path, text, message):
 
 def test_a_table_that_is_no_text(tmp_path):
     (tmp_path / "a.csv").write_bytes(b"pair,annotator,label\np,a,\xff\n")
-    with pytest.raises(annotation.AnnotationError, match="UTF-8"):
+    with pytest.raises(annotation.AnnotationError, match="is not UTF-8"):
         annotation.read_annotations(tmp_path / "a.csv")
+    with pytest.raises(annotation.AnnotationError, match="cannot be read: No such file"):
+        annotation.read_annotations(tmp_path / "b.csv")
 
 
 KEY = """annotator,item,pair,automatic

@@ -3,7 +3,7 @@ import csv
 import numpy as np
 import pytest
 
-from experiments import evaluate_cascade, relation_runs
+from experiments import common_flags, evaluate_cascade, relation_runs
 from imgtext_tf import relations, runs
 
 NAMES = [*relations.RELATIONS, relations.UNDEFINED]
@@ -84,3 +84,10 @@ def test_a_run_of_another_target_is_refused(tiny_data, tiny_runs):
 def test_a_folder_without_a_run_is_named(tiny_data, tmp_path):
     with pytest.raises(runs.RunError, match="is missing"):
         relation_runs.open_run(str(tmp_path), target="cmi", data_dir=str(tiny_data), split="test")
+
+
+def test_the_table_of_results_asks_for_metrics_that_there_are(result):
+    path = common_flags.FLAGFILES.parent / "tables" / "otto2020_cascade_cost.csv"
+    with open(path, newline="", encoding="utf-8") as file:
+        asked = {row["metric"] for row in csv.DictReader(file)}
+    assert asked <= set(result["metrics"])

@@ -3,7 +3,7 @@ import csv
 import numpy as np
 import pytest
 
-from experiments import evaluate_negatives
+from experiments import common_flags, evaluate_negatives
 from imgtext_tf import relations, runs
 
 
@@ -70,3 +70,10 @@ def test_keywords_are_counted_and_a_picture_is_drawn(result):
     assert result["keywords"]["used"] > 200 and result["keywords"]["left out as seen"] >= 0
     figures = runs.RunDirectory(result["settings"]["run_dir"]).figures
     assert (figures / "minimal_pairs.png").exists()
+
+
+def test_the_table_of_results_asks_for_metrics_that_there_are(result):
+    path = common_flags.FLAGFILES.parent / "tables" / "otto2020_negatives.csv"
+    with open(path, newline="", encoding="utf-8") as file:
+        asked = {row["metric"] for row in csv.DictReader(file)}
+    assert asked <= set(result["metrics"])

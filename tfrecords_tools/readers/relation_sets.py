@@ -13,6 +13,7 @@ import csv
 import dataclasses
 import hashlib
 import html
+import io
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -97,17 +98,17 @@ def kruk(path: str | os.PathLike) -> Iterator[Item]:
     """Instagram posts: `{train,val}_split_<n>.json` of either release (`splits`, `splits_new`).
 
     Images are named `<id>.jpg`. The official val part, on which results are reported, becomes test;
-    a tenth of train, chosen by id, becomes val.
+    a tenth of train, chosen by id, becomes val. Posts of other files have no split.
     """
     posts = base.read_json(path)
     if not isinstance(posts, list):
         raise base.ReaderError(f"{path}: expected a list of posts, as in train_split_0.json")
-    is_train = os.path.basename(path).startswith("train")
+    part = os.path.basename(path).split("_")[0]
     for number, post in enumerate(posts):
-        yield _attempt(f"{path} post {number}", _kruk_post, post, is_train)
+        yield _attempt(f"{path} post {number}", _kruk_post, post, part)
 
 
-def _kruk_post(name: str, post: dict[str, Any], is_train: bool) -> Item:
+def _kruk_post(name: str, post: dict[str, Any], part: str) -> Item:
     post_id = str(post["id"] if "id" in post else post["filename"])
     contextual = post["contextual"] if "contextual" in post else post["imgTxt"]
     original = {"contextual": contextual, "semiotic": post["semiotic"]}
@@ -115,7 +116,9 @@ def _kruk_post(name: str, post: dict[str, Any], is_train: bool) -> Item:
     if label is None:
         return Dropped(name, "minimal and divergent: CMI 0 with SC -1 is no class")
     image = post_id if post_id.lower().endswith(base.IMAGE_SUFFIXES) else f"{post_id}.jpg"
-    tenth = int(hashlib.sha256(post_id.encode()).hexdigest(), 16) % 10
+    split = {"train": "train", "val": "test"}.get(part, "")
+    if split == "train" and int(hashlib.sha256(post_id.encode()).hexdigest(), 16) % 10 == 0:
+        split = "val"
     return Record(
         id=post_id,
         image=image,
@@ -123,7 +126,7 @@ def _kruk_post(name: str, post: dict[str, Any], is_train: bool) -> Item:
         label=label,
         group=post_id,
         original=original | {"intent": post.get("intent")},
-        split=("train" if tenth else "val") if is_train else "test",
+        split=split,
         url=post.get("url") or "",
     )
 
@@ -273,7 +276,8 @@ def _text(text: str) -> str:
 
 def _rows(path: str | os.PathLike, *, delimiter: str) -> Iterator[tuple[str, dict | BadRecord]]:
     """(name, row) of a table; a row with other columns than the header comes as a `BadRecord`."""
-    lines = base.decode(path, base.read_bytes(path)).splitlines()
+    # Not by lines of `str`: a caption may hold what Python takes for a line break.
+    lines = io.StringIO(base.decode(path, base.read_bytes(path)), newline="")
     # Of these tables only those with commas quote; in the others a quote is a quote.
     quoting = csv.QUOTE_MINIMAL if delimiter == "," else csv.QUOTE_NONE
     rows = csv.DictReader(lines, delimiter=delimiter, quoting=quoting)

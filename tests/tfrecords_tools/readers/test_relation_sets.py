@@ -66,6 +66,7 @@ def test_kruks_splits(tmp_path):
     assert set(splits) == {"train", "val"} and 15 < splits.count("val") < 50
     test = kruk(tmp_path, *posts[:3], name="val_split_0.json")
     assert {item.split for item in test} == {"test"}
+    assert {item.split for item in kruk(tmp_path, *posts[:3], name="all.json")} == {""}
 
 
 VEMPALA = (
@@ -130,7 +131,7 @@ CLUE_HEADER = (
 )
 CLUE = [
     ('a "typical" bus station', "http://x/a.jpg", "1000000000", ""),
-    ("stunning in this top", "http://x/a.jpg", "0100000000", "nice"),
+    ("stunning\u2028in this top", "http://x/a.jpg", "0100000000", "nice"),
     ("junk", "http://x/c", "0000010000", ""),
     ("junk again", "http://x/c", "1000010000", ""),
     ("text", "http://x/d", "0000001000", "text"),
