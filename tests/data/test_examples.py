@@ -16,7 +16,9 @@ def test_every_kind_survives_the_round_trip(record):
     records = {
         "relation": pair | {"swaps": ['[0, 4, "red", "green"]'], "sentences": ["Über 1.", "二"]},
         "own_relation": base | {"sentences": ["one"], "relation": "parallel", "swaps": []},
-        "image_captions": base | {"sentences": ["one", "two"], "sentence_ids": ["c1", "c2"]},
+        "image_captions": base
+        | {"sentences": ["one", "two"], "sentence_ids": ["c1", "c2"]}
+        | {"objects": ["dog.n.01"]},
         "image_query": base | {"queries": ["red dog", "dog"], "more_queries": ["a dog"]},
         "image_labels": base | {"positives": ["Dog"], "negatives": []},
         "feature": FEATURE,
