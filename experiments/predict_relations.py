@@ -6,8 +6,8 @@ r"""Predicts the relation of images and texts with a trained run.
 The input is a JSONL file, `{"id": "7", "image": "photos/7.jpg", "text": "A dog runs."}` a line, or
 a folder of pictures with a text beside each (`7.jpg`, `7.txt`). The output is a JSONL file, the
 same as a table (`predictions.csv`), the records that cannot be used (`predictions_bad.tsv`) and a
-summary (`predictions_summary.json`); with `--explain=20` also pictures of what the attention was on
-in the first 20 pairs (`predictions_explained/`).
+summary (`predictions_summary.json`); with `--explain=20` also pictures of the words and regions
+that counted in the first 20 pairs (`predictions_explained/`).
 
 A prediction that was stopped goes on where it stopped when the same command runs again.
 """
@@ -69,7 +69,7 @@ flags.DEFINE_float(
 flags.DEFINE_integer(
     "explain",
     Settings.explain,
-    "Draw for the first pairs, so many, which words, sentences and regions the attention was on.",
+    "Draw for the first pairs, so many, which words, sentences and regions counted.",
     lower_bound=0,
 )
 for _name in ("run_dir", "input", "output", "which"):

@@ -134,7 +134,7 @@ def draw(
     *,
     count: int,
 ) -> None:
-    """Draws what the attention rested on in the first pairs that can be used.
+    """Draws what counted in the first pairs that can be used: attention, and what hiding costs.
 
     Args:
         classifier: that predicted them.
@@ -147,9 +147,11 @@ def draw(
     for number, item in enumerate(itertools.islice(usable, count)):
         pair, answer = classifier.prepare(item), next(classifier.many([item]))
         best = max(answer.probabilities, key=answer.probabilities.get)
-        figure = explain.attention_figure(
-            explainer(classifier.inputs([pair])),
+        inputs, label = classifier.inputs([pair]), classifier.labels.index(best)
+        figure = explain.figure(
             pair.sentences,
+            explainer(inputs),
+            explainer.effect(inputs, label, temperature=classifier.run.temperature),
             pair.image,
             title=f"{best} {100 * answer.probability:.0f} %   ({pair.id})",
         )

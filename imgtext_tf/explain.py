@@ -1,7 +1,9 @@
-"""Which words, sentences and image regions the attention of a classifier rests on, as a picture.
+"""Which words, sentences and image regions count for a classifier, as a picture.
 
-An attention weight says how much a word's state counts in the mean that the classifier goes on
-with. That is where the model looks; it is no proof that the class would change without the word.
+Two things are told. An attention weight says how much a word's state counts in the mean that the
+classifier goes on with: that is where the model looks, and no proof that the class would change
+without the word. The effect of a word or region is what the class's probability loses when it is
+hidden.
 """
 
 from __future__ import annotations
@@ -15,12 +17,15 @@ import tensorflow as tf
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from imgtext_tf.data.text import tokenize
+from imgtext_tf.data.text import UNKNOWN, tokenize
 
+_TEXTS = ("word_ids", "ngram_ids")
+_BATCH = 64  # variants of a pair that are tried at once
 _DPI = 120
 _LETTERS, _LETTER = 105, 0.0084  # of a line of text; width of one as a share of the picture's
 _LEAST_SHARE = 0.03  # of a word with a picture of its own
-_SHADE = np.array([0.04, 0.37, 0.65])  # of the word that counts most
+# Of the word that counts most: by attention (blue), by effect (orange-red).
+_ATTENTION, _EFFECT = np.array([0.04, 0.37, 0.65]), np.array([0.77, 0.22, 0.04])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,8 +56,22 @@ class Attention:
         return np.tensordot(self.importance, self.regions, axes=2)
 
 
+@dataclasses.dataclass(frozen=True)
+class Effect:
+    """What the probability of a class loses, from -1 to 1, when a part of the pair is hidden.
+
+    Attributes:
+        words: [S, W] float: each word taken for an unknown one; 0 where there is no word.
+        regions: [h, w] float: each place of the feature map set to the mean of all; None for a
+            model of texts.
+    """
+
+    words: np.ndarray
+    regions: np.ndarray | None = None
+
+
 class Explainer:
-    """Reads the attention weights of a `models.relation_classifier`."""
+    """Reads the attention weights of a `models.relation_classifier`, and tries it without parts."""
 
     def __init__(self, model: keras.Model) -> None:
         """Takes the model apart.
@@ -70,6 +89,7 @@ class Explainer:
         names = [layer.name for layer in model.layers]
         if "text_encoder" not in names:
             raise ValueError("the model reads no text: there is no attention to show")
+        self._model = model
         text = model.get_layer("text_encoder")
         self._regions = None
         if "regions" in text.input:
@@ -88,16 +108,11 @@ class Explainer:
         Args:
             inputs: the model's, [1, ...] each.
         """
-        of_text = {
-            name: tf.convert_to_tensor(inputs[name])
-            for name in ("word_ids", "ngram_ids")
-            if name in inputs
-        }
+        of_text = {name: tf.convert_to_tensor(inputs[name]) for name in _TEXTS if name in inputs}
         count, length = of_text["word_ids"].shape[1:]
         of_words = {name: value[0] for name, value in of_text.items()}
         if self._regions is not None:
-            maps = self._encoder(inputs["image"]) if self._encoder else inputs["image_features"]
-            regions = of_text["regions"] = self._regions(maps)
+            regions = of_text["regions"] = self._regions(self._maps(inputs))
             height, width, depth = regions.shape[1:]
             flat = tf.reshape(regions, [1, height * width, depth])
             of_words["regions"] = tf.repeat(flat, count, axis=0)
@@ -108,6 +123,54 @@ class Explainer:
             return Attention(sentences, words)
         by_region = _run(self._of_regions, of_words)
         return Attention(sentences, words, by_region.reshape(count, length, height, width))
+
+    def effect(
+        self, inputs: Mapping[str, tf.Tensor], label: int, *, temperature: float = 1.0
+    ) -> Effect:
+        """What a class loses when a word or a region is hidden.
+
+        Args:
+            inputs: the model's, [1, ...] each.
+            label: the class's.
+            temperature: of the softmax.
+        """
+        pair = {name: np.asarray(inputs[name])[0] for name in _TEXTS if name in inputs}
+        if "image_features" in self._model.input:
+            pair["image_features"] = self._maps(inputs).numpy()[0]
+        words = np.argwhere(pair["word_ids"] != 0)
+        grid = pair["image_features"].shape[:2] if "image_features" in pair else (0, 0)
+        regions = list(np.ndindex(grid))
+        variants = [pair, *(_without_word(pair, *place) for place in words)]
+        variants += [_without_region(pair, *place) for place in regions]
+        shares = []
+        for start in range(0, len(variants), _BATCH):
+            batch = variants[start : start + _BATCH]
+            stacked = {name: np.stack([one[name] for one in batch]) for name in pair}
+            logits = self._model(stacked, training=False)["logits"] / temperature
+            shares.append(keras.ops.softmax(logits).numpy()[:, label])
+        losses = shares[0][0] - np.concatenate(shares)[1:]
+        of_words = np.zeros(pair["word_ids"].shape)
+        of_words[tuple(words.T)] = losses[: len(words)]
+        return Effect(of_words, losses[len(words) :].reshape(grid) if regions else None)
+
+    def _maps(self, inputs: Mapping[str, tf.Tensor]) -> tf.Tensor:
+        """The feature map [1, h, w, C] of the pair's image."""
+        maps = inputs["image_features"] if self._encoder is None else self._encoder(inputs["image"])
+        return tf.convert_to_tensor(maps)
+
+
+def _without_word(pair: dict[str, np.ndarray], sentence: int, word: int) -> dict[str, np.ndarray]:
+    changed = {name: pair[name].copy() for name in _TEXTS if name in pair}
+    changed["word_ids"][sentence, word] = UNKNOWN
+    if "ngram_ids" in changed:
+        changed["ngram_ids"][sentence, word] = 0
+    return pair | changed
+
+
+def _without_region(pair: dict[str, np.ndarray], y: int, x: int) -> dict[str, np.ndarray]:
+    maps = pair["image_features"].copy()
+    maps[y, x] = maps.mean(axis=(0, 1))
+    return pair | {"image_features": maps}
 
 
 def _weights(model: keras.Model, name: str) -> keras.Model:
@@ -120,19 +183,21 @@ def _run(model: keras.Model, inputs: Mapping[str, tf.Tensor]) -> np.ndarray:
     return model({name: inputs[name] for name in model.input}, training=False).numpy()
 
 
-def attention_figure(
-    attention: Attention,
+def figure(
     sentences: Sequence[str],
+    attention: Attention,
+    effect: Effect | None = None,
     image: np.ndarray | None = None,
     *,
     title: str = "",
-    words_shown: int = 4,
+    words_shown: int = 3,
 ) -> Figure:
-    """Draws the text, its words shaded by what they count, and what they point at in the image.
+    """Draws the text with its words shaded by what they count, and the image with its regions.
 
     Args:
-        attention: of the pair.
         sentences: of the text, as the model was given them.
+        attention: of the pair.
+        effect: of its words and regions; None draws attention only.
         image: [H, W, 3] float in [0, 1], as the model was given it; None for a model of texts.
         title: the heading, such as the predicted class.
         words_shown: with regions, so many of the words that count most get a picture of their own.
@@ -140,37 +205,45 @@ def attention_figure(
     Reference: Otto2020, Section 4.2.
     """
     tokens = _tokens(sentences, attention)
-    pictures = _pictures(attention, tokens, image, words_shown)
-    lines = _lines(tokens, attention)
-    # Inches, from the top: heading, pictures, lines of text.
+    pictures = _pictures(attention, effect, tokens, words_shown) if image is not None else []
+    blocks = [("attention", _ATTENTION, _lines(tokens, attention.importance, attention.sentences))]
+    if effect is not None:
+        lines = _lines(tokens, np.maximum(effect.words, 0))
+        blocks.append((f"the class loses, at most {_points(effect.words)}", _EFFECT, lines))
+    # Inches, from the top: heading, pictures, blocks of text with a line of their own.
     width, line, side, head = 9.6, 0.21, 1.8, 0.45
-    top = head + (side + 0.45) * bool(pictures)
-    height = top + line * len(lines) + 0.1
-    figure = Figure(figsize=(width, height), dpi=_DPI, facecolor="white")
-    FigureCanvasAgg(figure)
-    figure.text(0.02, 1 - 0.28 / height, title, size=11, weight="bold", parse_math=False)
+    top = head + (side + 0.4) * bool(pictures)
+    height = top + line * sum(len(lines) + 1.3 for _, _, lines in blocks) + 0.1
+    drawn = Figure(figsize=(width, height), dpi=_DPI, facecolor="white")
+    FigureCanvasAgg(drawn)
+    drawn.text(0.02, 1 - 0.28 / height, title, size=11, weight="bold", parse_math=False)
     for place, (name, heat) in enumerate(pictures):
-        box = (0.02 + place * (side + 0.07) / width, 1 - (head + 0.2 + side) / height)
-        axes = figure.add_axes((*box, side / width, side / height))
+        box = (0.02 + place * (side + 0.08) / width, 1 - (head + 0.2 + side) / height)
+        axes = drawn.add_axes((*box, side / width, side / height))
         axes.set_title(name, size=8, pad=3, parse_math=False)
         axes.set_axis_off()
         extent = (0, image.shape[1], image.shape[0], 0)
-        axes.imshow(image.mean(axis=2) if heat is not None else image, cmap="gray", extent=extent)
+        axes.imshow(image if heat is None else image.mean(axis=2), cmap="gray", extent=extent)
         if heat is not None:
             axes.imshow(heat, cmap="inferno", alpha=0.6, extent=extent, interpolation="bilinear")
-    for number, (share, words) in enumerate(lines):
-        y = 1 - (top + line * (number + 0.6)) / height
-        if share is not None:
-            figure.text(0.02, y, f"{100 * share:3.0f} %", size=8, color="#666666")
-        for column, word, weight in words:
-            x = 0.075 + column * _LETTER
-            dark = weight > 0.55
-            figure.text(
-                x, y, word, size=9, family="monospace", parse_math=False,
-                color="white" if dark else "black",
-                bbox={"facecolor": 1 - weight * (1 - _SHADE), "linewidth": 0, "pad": 1.2},
-            )  # fmt: skip
-    return figure
+    for name, colour, lines in blocks:
+        drawn.text(0.02, 1 - (top + 0.8 * line) / height, name, size=8, color=colour)
+        top += 1.3 * line
+        for number, (share, words) in enumerate(lines):
+            _draw_line(drawn, 1 - (top + line * (number + 0.6)) / height, share, words, colour)
+        top += line * len(lines)
+    return drawn
+
+
+def _draw_line(drawn: Figure, y: float, share: float | None, words: list, colour: np.ndarray):
+    if share is not None:
+        drawn.text(0.02, y, f"{100 * share:3.0f} %", size=8, color="#666666")
+    for column, word, shade in words:
+        drawn.text(
+            0.075 + column * _LETTER, y, word, size=9, family="monospace", parse_math=False,
+            color="white" if shade > 0.55 else "black",
+            bbox={"facecolor": 1 - shade * (1 - colour), "linewidth": 0, "pad": 1.2},
+        )  # fmt: skip
 
 
 def _tokens(sentences: Sequence[str], attention: Attention) -> list[list[str]]:
@@ -180,36 +253,46 @@ def _tokens(sentences: Sequence[str], attention: Attention) -> list[list[str]]:
     return [[word.decode("utf-8") for word in sentence[:length]] for sentence in words]
 
 
+def _points(losses: np.ndarray) -> str:
+    """The greatest loss in percentage points."""
+    return f"{100 * max(0.0, float(losses.max(initial=0.0))):.0f} points"
+
+
 def _pictures(
-    attention: Attention, tokens: list[list[str]], image: np.ndarray | None, count: int
+    attention: Attention, effect: Effect | None, tokens: list[list[str]], count: int
 ) -> list[tuple[str, np.ndarray | None]]:
-    """(heading, heat [h, w]) of each picture: the image, all words, the words that count most."""
-    if image is None:
-        return []
+    """(heading, heat [h, w]) of each picture: the image, all words, some words, the effect."""
     pictures: list[tuple[str, np.ndarray | None]] = [("the image", None)]
-    if attention.regions is None:
-        return pictures
-    pictures.append(("all words", attention.image))
-    importance = attention.importance
-    for place in np.argsort(-importance, axis=None)[: max(0, count - 1)]:
-        row, column = np.unravel_index(place, importance.shape)
-        if importance[row, column] >= _LEAST_SHARE:
-            name = f"{tokens[row][column]} ({100 * importance[row, column]:.0f} %)"
-            pictures.append((name, attention.regions[row, column]))
+    if attention.regions is not None:
+        pictures.append(("attention of all words", attention.image))
+        importance = attention.importance
+        # With an effect there is room for one word less.
+        shown = count - (effect is not None)
+        for place in np.argsort(-importance, axis=None)[: max(0, shown)]:
+            row, column = np.unravel_index(place, importance.shape)
+            if importance[row, column] >= _LEAST_SHARE:
+                name = f"{tokens[row][column]} ({100 * importance[row, column]:.0f} %)"
+                pictures.append((name, attention.regions[row, column]))
+    if effect is not None and effect.regions is not None:
+        name = f"hidden: loses up to {_points(effect.regions)}"
+        pictures.append((name, np.maximum(effect.regions, 0)))
     return pictures
 
 
-def _lines(tokens: list[list[str]], attention: Attention) -> list[tuple]:
+def _lines(
+    tokens: list[list[str]], values: np.ndarray, shares: np.ndarray | None = None
+) -> list[tuple]:
     """The text in lines: (share of the sentence or None, [(column, word, shade in [0, 1])])."""
-    strongest = max(float(attention.importance.max(initial=0.0)), 1e-9)
+    strongest = max(float(values.max(initial=0.0)), 1e-9)
     lines: list[tuple] = []
     for number, sentence in enumerate(tokens):
-        words, column, share = [], 0, float(attention.sentences[number])
+        words, column = [], 0
+        share = None if shares is None else float(shares[number])
         for place, word in enumerate(sentence):
             if column and column + len(word) > _LETTERS:
                 lines.append((share, words))
                 words, column, share = [], 0, None
-            words.append((column, word, float(attention.importance[number, place]) / strongest))
+            words.append((column, word, float(values[number, place]) / strongest))
             column += len(word) + 1
         lines.append((share, words))
     return lines

@@ -116,11 +116,11 @@ def test_importance_multiplies_words_by_sentences():
 
 def test_the_picture_shades_words_and_shows_where_they_look():
     image = np.zeros([8, 8, 3])
-    figure = explain.attention_figure(
-        ATTENTION, ["Red dog!", "Runs."], image, title="$5 _x_", words_shown=3
+    figure = explain.figure(
+        ["Red dog!", "Runs."], ATTENTION, image=image, title="$5 _x_", words_shown=2
     )
     titles = [axes.get_title() for axes in figure.axes]
-    assert titles == ["the image", "all words", "red (45 %)", "dog (30 %)"]
+    assert titles == ["the image", "attention of all words", "red (45 %)", "dog (30 %)"]
     texts = {text.get_text(): text for text in figure.texts}
     assert {"$5 _x_", "red", "dog", "runs", " 75 %", " 25 %"} <= set(texts)
     shades = {w: texts[w].get_bbox_patch().get_facecolor()[0] for w in ("red", "dog", "runs")}
@@ -130,9 +130,46 @@ def test_the_picture_shades_words_and_shows_where_they_look():
 
 def test_the_picture_of_a_text_alone_wraps_long_sentences():
     words = np.full([1, 60], 1 / 60)
-    figure = explain.attention_figure(
-        explain.Attention(np.ones(1), words), ["lake " * 60], title="text"
-    )
+    figure = explain.figure(["lake " * 60], explain.Attention(np.ones(1), words), title="text")
     assert not figure.axes
     rows = {round(text.get_position()[1], 4) for text in figure.texts if text.get_text() == "lake"}
     assert len(rows) == 3  # 21 words of five characters a line of 105
+
+
+@pytest.mark.parametrize("mode", ["regions", "none"])
+def test_the_effect_is_what_a_class_loses_when_a_part_is_hidden(mode):
+    """One part after the other, against the whole model."""
+    model = classifier(image_attention=mode, ngram_vectors=RNG.normal(size=(9, DIM)))
+    batch = BATCH | {"ngram_ids": RNG.integers(1, 9, size=(1, 2, 3, 2)).astype("int32")}
+
+    def share(**changes):
+        logits = model(batch | changes, training=False)["logits"].numpy()[0] / 2
+        return np.exp(logits)[1] / np.exp(logits).sum()
+
+    found = explain.Explainer(model).effect(batch, 1, temperature=2.0)
+    for sentence, word in np.ndindex(2, 3):
+        ids, ngrams = batch["word_ids"].copy(), batch["ngram_ids"].copy()
+        ids[0, sentence, word], ngrams[0, sentence, word] = 1, 0
+        if batch["word_ids"][0, sentence, word] == 0:
+            assert found.words[sentence, word] == 0
+        else:
+            loss = share() - share(word_ids=ids, ngram_ids=ngrams)
+            assert found.words[sentence, word] == pytest.approx(loss, abs=1e-5)
+    for y, x in np.ndindex(2, 3):
+        maps = batch["image_features"].copy()
+        maps[0, y, x] = batch["image_features"][0].reshape(-1, DEPTH).mean(axis=0)
+        loss = share() - share(image_features=maps)
+        assert found.regions[y, x] == pytest.approx(loss, abs=1e-5)
+
+
+def test_the_effect_has_a_picture_and_a_text_of_its_own():
+    effect = explain.Effect(
+        np.array([[0.5, -0.2, 0], [0.1, 0, 0]]), np.array([[0.3, 0], [0, -0.1]])
+    )
+    figure = explain.figure(["Red dog!", "Runs."], ATTENTION, effect, np.zeros([8, 8, 3]))
+    assert figure.axes[-1].get_title() == "hidden: loses up to 30 points"
+    texts = [text.get_text() for text in figure.texts]
+    assert texts.count("dog") == 2 and "the class loses, at most 50 points" in texts
+    dogs = [text for text in figure.texts if text.get_text() == "dog"]
+    # The class gains without it: no shade.
+    assert dogs[1].get_bbox_patch().get_facecolor()[:3] == (1, 1, 1)
