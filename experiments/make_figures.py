@@ -119,13 +119,17 @@ def _bars(settings: Settings) -> Figure:
         path = pathlib.Path(settings.tables_dir, f"otto2020_{table}.csv")
         printed = {cell.metric: cell.value / 100 for cell in report.read_table(path)
                    if cell.unit == "%" and cell.value is not None}  # fmt: skip
-        ours = [one.metrics for one in found if one.row == row]
+        names = {
+            measure: [f"test_balanced/{measure}/{name}" for name in relations.RELATIONS]
+            for measure in scores
+        }
+        of_row = [one for one in found if one.row == row and names["recall"][0] in one.metrics]
         for measure, classifiers in scores.items():
-            names = [f"test_balanced/{measure}/{name}" for name in relations.RELATIONS]
-            classifiers[f"{row}, paper"] = [printed[name] for name in names]
-            if ours:
-                means = [float(np.mean([one[name] for one in ours])) for name in names]
-                classifiers[f"{row}, ours"] = means
+            classifiers[f"{row}, paper"] = [printed[name] for name in names[measure]]
+            for data in dict.fromkeys(one.data for one in of_row):
+                ours = [one.metrics for one in of_row if one.data == data]
+                means = [float(np.mean([one[name] for one in ours])) for name in names[measure]]
+                classifiers[f"{row}, {data}"] = means
     return relation_figures.class_bars_figure(
         scores, relations.RELATIONS, title="Precision and recall by class"
     )

@@ -27,6 +27,9 @@ from imgtext_tf.data import shards
 FLAGS = flags.FLAGS
 
 _HERE = pathlib.Path(__file__).resolve().parent
+# Beside an installed package there is no docs folder: then the page goes where the user is.
+_DOCS = _HERE.parent / "docs"
+_PAGE = _DOCS / "results.md" if _DOCS.is_dir() else pathlib.Path("results.md")
 _NAME = re.compile(r"[a-z]+\d{4}/[\w. \[\]-]+")
 _HEAD = """# Results
 
@@ -41,12 +44,13 @@ deviation over seeds. This page is written by `python -m experiments.make_tables
 class Settings:
     """The flag of the same name says what each means."""
 
-    page: str = str(_HERE.parent / "docs" / "results.md")
+    page: str = str(_PAGE)
     tables_dir: str = str(_HERE / "tables")
     results_dir: str = str(_HERE / "results")
     add: tuple[str, ...] = ()
     add_data: str = ""
     row: str = ""
+    replace: bool = False
 
 
 flags.DEFINE_string("page", Settings.page, "The page to write.")
@@ -55,6 +59,7 @@ flags.DEFINE_string("results_dir", Settings.results_dir, "Folder of our results.
 flags.DEFINE_list("add", list(Settings.add), "Run directories whose results to take first.")
 flags.DEFINE_string("add_data", Settings.add_data, "Data set of relations whose counts to take.")
 flags.DEFINE_string("row", Settings.row, "Where --add puts them: <key>/<row> of a table.")
+flags.DEFINE_bool("replace", Settings.replace, "Let --add take the place of an earlier result.")
 
 
 def run(settings: Settings) -> str:
@@ -128,10 +133,19 @@ def _counts(data_dir: str) -> dict[str, Any]:
             ):
                 counts[f"pairs/{metric} {value}"] += count
     return {
-        "command": f"python -m tfrecords_tools.build --output_dir={data_dir}",
+        "command": f"python -m tfrecords_tools.build --output_dir={data_dir} "
+        + " ".join(
+            f"--{name}={value}"
+            for name, value in manifest["build"].items()
+            if isinstance(value, (int, float, str))
+        ),
         "seed": manifest["build"].get("seed", 0),
         "metrics": dict(counts),
-        "dataset": {"name": manifest["name"], "kind": manifest["kind"]},
+        "dataset": {
+            "name": manifest["name"],
+            "kind": manifest["kind"],
+            "manifest_sha256": shards.digest(manifest),
+        },
     }
 
 
@@ -139,8 +153,11 @@ def _add(result: dict[str, Any], settings: Settings) -> None:
     if not _NAME.fullmatch(settings.row):
         raise ValueError(f"--row={settings.row}: name it as <key>/<row>, such as otto2020/classic")
     result = report.portable(result)
-    name = f"{result['dataset']['name']}-seed{result['seed']}.json"
-    path = pathlib.Path(settings.results_dir, settings.row, name)
+    digest = result["dataset"].get("manifest_sha256", "")[:8]
+    name = "-".join(filter(None, [result["dataset"]["name"], digest, f"seed{result['seed']}"]))
+    path = pathlib.Path(settings.results_dir, settings.row, f"{name}.json")
+    if path.exists() and runs.read_json(path) != result and not settings.replace:
+        raise ValueError(f"{path} is another run of these data and this seed: --replace takes it")
     runs.write_json(path, result)
     logging.info("%s written", path)
 

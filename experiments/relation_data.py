@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import hashlib
-import json
 import os
 import pathlib
 import re
@@ -22,6 +22,8 @@ from imgtext_tf.data import examples, fasttext, features, pipeline, shards, text
 
 SPLITS = ("train", "val", "test")
 _CHUNK = 1024
+# The words of each sentence of a text.
+_Words = list[list[str]]
 
 
 @dataclasses.dataclass
@@ -139,8 +141,7 @@ def labels_of(settings: Settings, readers: dict[str, shards.ShardReader]) -> tup
 
 def manifest_digest(readers: dict[str, shards.ShardReader]) -> str:
     """The sha256 of a data set's manifest, which holds those of all its files."""
-    manifest = next(iter(readers.values())).manifest
-    return hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
+    return shards.digest(next(iter(readers.values())).manifest)
 
 
 def open_readers(settings: Settings) -> dict[str, shards.ShardReader]:
@@ -160,7 +161,7 @@ def open_readers(settings: Settings) -> dict[str, shards.ShardReader]:
 
 
 def open_text(
-    settings: Settings, reader: shards.ShardReader, run: runs.RunDirectory
+    settings: Settings, reader: shards.ShardReader, run: runs.RunDirectory | None
 ) -> tuple[text.Vocabulary, fasttext.WordVectors | None]:
     """The vocabulary and the pre-trained vectors of its words; None where they are learnt.
 
@@ -170,7 +171,14 @@ def open_text(
     Raises:
         FileNotFoundError: if there is no such file of vectors.
     """
-    vocabulary = text.Vocabulary.from_counts(os.path.join(settings.data_dir, shards.WORDS))
+    counts = os.path.join(settings.data_dir, shards.WORDS)
+    rows = None
+    if settings.leave_out_source:
+        rows = Data(settings, {"train": reader}, text.Vocabulary(())).rows("train")
+        counts = collections.Counter(
+            word for sentences in texts(reader, rows) for words in sentences for word in words
+        )
+    vocabulary = text.Vocabulary.from_counts(counts)
     if settings.vectors == "learnt":
         return vocabulary, None
     if settings.vectors:
@@ -183,7 +191,7 @@ def open_text(
     if path.exists():
         return vocabulary, fasttext.load_vectors(path)
     logging.info("no --vectors: training them on the texts of the train split")
-    sentences = [words for sentences in texts(reader) for words in sentences]
+    sentences = [words for sentences in texts(reader, rows) for words in sentences]
     return vocabulary, fasttext.train_vectors(sentences, path, seed=settings.seed)
 
 
@@ -248,11 +256,11 @@ def _digest(model: keras.Model) -> str:
     return digest.hexdigest()
 
 
-def texts(reader: shards.ShardReader) -> Iterator[list[list[str]]]:
-    """The words of every pair's sentences, in the order of the records."""
-    for start in range(0, len(reader), _CHUNK):
-        rows = np.arange(start, min(start + _CHUNK, len(reader)))
-        data = tf.constant(reader.read(rows))
+def texts(reader: shards.ShardReader, rows: np.ndarray | None = None) -> Iterator[_Words]:
+    """The words of the sentences of every pair, or of some rows, in the order of the records."""
+    rows = np.arange(len(reader)) if rows is None else rows
+    for start in range(0, len(rows), _CHUNK):
+        data = tf.constant(reader.read(rows[start : start + _CHUNK]))
         record = examples.decode(reader.record_kind, data, fields=["sentences"])
         for sentences in text.tokenize(record["sentences"]).to_list():
             yield [[word.decode("utf-8") for word in sentence] for sentence in sentences]

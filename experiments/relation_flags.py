@@ -244,4 +244,6 @@ def settings_from_flags(target: str) -> Settings:
             "--leave_out_source: a class comes from one source, so that nothing could learn it; "
             "train a metric"
         )
+    if values["leave_out_source"] and values["eval_split"] == "val":
+        raise app.UsageError("--leave_out_source: val chooses the weights; report on test")
     return Settings(target=target, **values)

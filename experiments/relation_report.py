@@ -79,10 +79,8 @@ def report(
     metrics, arrays = evaluation.evaluate_classifier(
         model, data.evaluation_batches(split), data.labels
     )
-    before = runs.read_json(run_dir.result_file) if run_dir.result_file.exists() else {}
     dataset = data.description()
-    if before.get("dataset") != dataset:
-        before = {name: value for name, value in before.items() if name != "metrics"}
+    before = _before(run_dir, dataset, outcome)
     known = {
         "step": before.get("steps", 0),
         "seconds": before.get("seconds", 0.0),
@@ -124,10 +122,38 @@ def report(
         evaluation_command=this,
         best_step=known["best_step"],
         temperature=temperature,
+        file=_result_name(run_dir, dataset),
     )
-    logging.info("result in %s", run_dir.result_file)
+    logging.info("result in %s", run_dir.path / _result_name(run_dir, dataset))
     logging.info("look at it: tensorboard --logdir %s", run_dir.path)
     return result
+
+
+def _before(
+    run_dir: runs.RunDirectory, dataset: dict[str, str], outcome: dict[str, Any]
+) -> dict[str, Any]:
+    """The result so far, without the metrics of other weights or other data."""
+    if not run_dir.result_file.exists():
+        return {}
+    before = runs.read_json(run_dir.result_file)
+    weights = {"steps": outcome.get("step"), "best_step": outcome.get("best_step")}
+    has_new_weights = any(before.get(name) != value for name, value in weights.items() if value)
+    if has_new_weights or before.get("dataset") != dataset:
+        return {name: value for name, value in before.items() if name != "metrics"}
+    return before
+
+
+def _result_name(run_dir: runs.RunDirectory, dataset: dict[str, str]) -> str:
+    """The file of the result; one of its own for other data than the run was trained on."""
+    trained_on = runs.read_json(run_dir.settings_file)["settings"].get("manifest_sha256")
+    digest = dataset["manifest_sha256"]
+    if trained_on in (None, digest):
+        return run_dir.result_file.name
+    logging.warning(
+        "these are other data than the run was trained on: make sure that none of these pairs was "
+        "among its train pairs"
+    )
+    return f"result-{dataset['name']}-{digest[:8]}.json"
 
 
 def _temperature(

@@ -5,9 +5,9 @@ r"""Trains the baselines that every classifier of relations should beat, on the 
 
 `majority` always says the most frequent class; `length` sees how long a text is and no word of it;
 `image` sees the mean feature map and no text; `tfidf` sees the words and no image; `both` sees the
-words and the mean feature map. All but the first are logistic regressions, whose regularisation is
-chosen on val. A classifier of texts or images only is `train_classic --inputs=text` or
-`--inputs=image`.
+words and the mean feature map. All but the first are logistic regressions with balanced classes,
+whose regularisation is chosen on val by the mean recall. A classifier of texts or images only is
+`train_classic --inputs=text` or `--inputs=image`.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from absl import flags, logging
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import balanced_accuracy_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
@@ -59,6 +60,8 @@ def run(settings: Settings, baselines: tuple[str, ...] = BASELINES) -> dict[str,
         ValueError: if a baseline is unknown.
         ShardError: if the data set is damaged.
     """
+    if settings.leave_out_source:
+        raise ValueError("the baselines know no --leave_out_source: leave it out")
     unknown = sorted(set(baselines) - set(BASELINES))
     if unknown:
         raise ValueError(f"unknown baseline {unknown[0]!r}: use {', '.join(BASELINES)}")
@@ -105,21 +108,26 @@ def _evaluate(baseline: str, data: Data, split: str) -> dict[str, float]:
 
 
 def _fit(inputs: Inputs, data: Data, baseline: str) -> Any:
-    """The logistic regression whose strength of regularisation does best on val."""
+    """The logistic regression whose strength of regularisation gives the best recall on val."""
     train, val = (inputs(split) for split in ("train", "val"))
-    best, best_accuracy = None, -1.0
+    best, best_recall = None, -1.0
     for strength in _STRENGTHS:
         # Sparse tf-idf has its own scale, and centring would make it dense.
         steps = [] if baseline in ("tfidf", "both") else [StandardScaler()]
-        model = make_pipeline(*steps, LogisticRegression(C=strength, max_iter=300))
+        model = make_pipeline(*steps, _regression(strength))
         with warnings.catch_warnings():
             # A baseline that stops a little early is a baseline still; val decides.
             warnings.simplefilter("ignore", ConvergenceWarning)
             model.fit(train, data.truth("train"))
-        accuracy = float(np.mean(model.predict(val) == data.truth("val")))
-        if accuracy > best_accuracy:
-            best, best_accuracy = model, accuracy
+        recall = balanced_accuracy_score(data.truth("val"), model.predict(val))
+        if recall > best_recall:
+            best, best_recall = model, recall
     return best
+
+
+def _regression(strength: float) -> LogisticRegression:
+    # Classes weigh the same, as on the balanced test pairs.
+    return LogisticRegression(C=strength, max_iter=300, class_weight="balanced")
 
 
 def _lengths(data: Data) -> Inputs:

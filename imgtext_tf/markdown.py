@@ -10,6 +10,8 @@ import numpy as np
 from imgtext_tf.report import Cell, Run, mean_and_spread, paired_difference
 
 _CONFUSION = "/confusion/"
+# Pairs of seeds that it takes to answer a question.
+_ENOUGH = 5
 
 
 def numbers_and_matrices(
@@ -180,6 +182,8 @@ def _answer(outcome: Mapping[str, float]) -> list[str]:
         return ["", "", pairs, "not run"]
     low, high = outcome.get("low", -math.inf), outcome.get("high", math.inf)
     answer = "yes" if low > 0 else "no, the other way round" if high < 0 else "not settled"
+    if outcome["pairs"] < _ENOUGH:  # an interval over so few says little
+        answer = f"not settled: fewer than {_ENOUGH} seeds"
     interval = f"{low:+.4f} to {high:+.4f}" if outcome["pairs"] > 1 else ""
     return [f"{outcome['mean']:+.4f}", interval, pairs, answer]
 
@@ -197,4 +201,5 @@ def run_list(runs: Sequence[Run]) -> str:
 
 
 def _joined(lines: Iterable[Sequence[str]]) -> str:
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    escaped = ([cell.replace("|", "\\|") for cell in line] for line in lines)
+    return "\n".join("| " + " | ".join(line) + " |" for line in escaped)

@@ -8,6 +8,7 @@ A run belongs to a row by the folder it lies in: `<results>/<key>/<row>/<file>.j
 
 from __future__ import annotations
 
+import collections
 import csv
 import dataclasses
 import json
@@ -64,6 +65,7 @@ class Run:
         steps: of training.
         seconds: of training.
         device: it ran on.
+        digest: of the data set's manifest.
     """
 
     row: str
@@ -74,6 +76,7 @@ class Run:
     steps: int = 0
     seconds: float = 0.0
     device: str = ""
+    digest: str = ""
 
 
 def read_table(path: str | os.PathLike) -> list[Cell]:
@@ -118,28 +121,40 @@ def _number(text: str | None) -> float | None:
 def read_runs(folder: str | os.PathLike) -> list[Run]:
     """Reads all results of one paper, `<folder>/<row>/<file>.json`, in the order of their names.
 
+    Data sets that share a name but differ are told apart by the digest of their manifest, and drawn
+    data are called synthetic.
+
     Raises:
         ReportError: naming a file that is no result.
     """
-    found = []
+    found, digests = [], collections.defaultdict(set)
     for path in sorted(Path(folder).glob("*/*.json")):
         try:
             result = json.loads(path.read_text(encoding="utf-8"))
+            data = result["dataset"]
+            name = data["name"] + " (synthetic)" * (data.get("kind") == "synthetic")
+            digests[name].add(data.get("manifest_sha256", ""))
             found.append(
                 Run(
                     path.parent.name,
-                    result["dataset"]["name"],
+                    name,
                     result["seed"],
                     result["metrics"],
                     result.get("command", ""),
                     result.get("steps", 0),
                     result.get("seconds", 0.0),
                     _device(result.get("environment", {})),
+                    data.get("manifest_sha256", ""),
                 )
             )
         except (KeyError, TypeError, ValueError) as error:
             raise ReportError(f"{path} is no result of a run: {error!r}") from error
-    return found
+    return [
+        dataclasses.replace(run, data=f"{run.data} {run.digest[:8]}")
+        if len(digests[run.data]) > 1
+        else run
+        for run in found
+    ]
 
 
 def _device(environment: Mapping[str, Any]) -> str:
@@ -151,7 +166,7 @@ def _device(environment: Mapping[str, Any]) -> str:
 def portable(value: Any) -> Any:
     """A copy of a result without the folders of the machine: `/a/b/c` becomes `c`."""
     if isinstance(value, str):
-        return re.sub(r"(?<![\w.])(?:/[\w.+@-]+)+/([\w.+@-]+)", r"\1", value)
+        return re.sub(r"(?<![\w.:/])(?:/[\w.+@-]+)+/([\w.+@-]+)", r"\1", value)
     if isinstance(value, Mapping):
         return {name: portable(item) for name, item in value.items()}
     return [portable(item) for item in value] if isinstance(value, list) else value

@@ -269,9 +269,10 @@ class RunDirectory:
         seconds: float,
         parameters: int,
         command: str,
+        file: str = "result.json",
         **more: Any,
     ) -> dict[str, Any]:
-        """Writes `result.json` with the settings and the environment of the run.
+        """Writes `result.json`, or another file, with the run's settings and environment.
 
         Args:
             metrics: flat metrics of the reported model.
@@ -281,6 +282,7 @@ class RunDirectory:
             seconds: seconds of training.
             parameters: number of the model's parameters.
             command: the command that makes this result.
+            file: its name.
             **more: further JSON values.
 
         Returns:
@@ -301,7 +303,7 @@ class RunDirectory:
             **more,
             "environment": read_json(self.environment_file),
         }
-        write_json(self.result_file, result)
+        write_json(self.path / file, result)
         return result
 
     def read_history(self) -> list[dict[str, str]]:

@@ -17,6 +17,7 @@ import os
 import signal
 import threading
 import time
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -285,6 +286,9 @@ class _Loop(keras.callbacks.Callback):
         self._epoch_begin = 0
         # What a checkpoint keeps beside the variables.
         self.step = 0
+        self._constants = _checksum(
+            variable for variable in model.variables if _is_constant(variable)
+        )
         self._seconds_before = 0.0
         self._evaluated_step = 0
         self._best_step: int | None = None
@@ -336,7 +340,7 @@ class _Loop(keras.callbacks.Callback):
             if self._monitor not in values:
                 raise ValueError(f"the evaluation gives no {self._monitor!r} to choose the best "
                                  f"model by, only {', '.join(sorted(values))}")  # fmt: skip
-            self._keep_best(values[self._monitor])
+            is_best = self._keep_best(values[self._monitor])
         self._evaluated_step = self.step
         self._board.scalars(self.step, values)
         self._board.flush()
@@ -347,12 +351,16 @@ class _Loop(keras.callbacks.Callback):
             "step %d: %s %.4f, best at step %s",
             self.step, self._monitor, values[self._monitor], self._best_step,
         )  # fmt: skip
+        if is_best:  # the file of the best weights and the checkpoint shall speak of the same step
+            self._save()
 
-    def _keep_best(self, value: float) -> None:
+    def _keep_best(self, value: float) -> bool:
         before = -math.inf if self._best_value is None else self._sign * self._best_value
         if self._sign * value > before:  # not so for NaN
             self._run.save_model(self.model, "best")
             self._best_step, self._best_value = self.step, value
+            return True
+        return False
 
     def _save(self) -> None:
         state = {
@@ -362,6 +370,7 @@ class _Loop(keras.callbacks.Callback):
             "evaluated_step": self._evaluated_step,
             "best_step": self._best_step,
             "best_value": self._best_value,
+            "constants": self._constants,
         }
         with self._progress.pause():
             for variable in self.model.trainable_variables:
@@ -382,6 +391,9 @@ class _Loop(keras.callbacks.Callback):
             if state["seed"] != self._seed:
                 raise ValueError(f"the run in {self._run.path} was begun with seed "
                                  f"{state['seed']}, not {self._seed}")  # fmt: skip
+            if state.get("constants", self._constants) != self._constants:
+                raise ValueError(f"the run in {self._run.path} was begun with other word vectors "
+                                 "or another backbone: give it the same files")  # fmt: skip
             _assign(_variables_by_name(self.model), arrays)
             self.step = state["step"]
             self._seconds_before = state["seconds"]
@@ -500,13 +512,15 @@ def _variables_by_name(model: keras.Model) -> dict[str, keras.Variable]:
     """All variables that training changes, by a name that depends on their order only.
 
     `model.variables` holds the weights and the states of the seed generators; metrics begin anew.
+    Variables that a layer marks as constant (tables of given vectors, frozen backbones: most of the
+    bytes) are left out.
     """
     optimizers = {
         id(value): value
         for value in vars(model).values()
         if isinstance(value, keras.optimizers.Optimizer)
     }
-    groups = {"model": model.variables}
+    groups = {"model": [value for value in model.variables if not _is_constant(value)]}
     for number, optimizer in enumerate(optimizers.values()):
         if not optimizer.built:
             raise ValueError(f"the optimiser {optimizer.name!r} must be built before training")
@@ -516,6 +530,18 @@ def _variables_by_name(model: keras.Model) -> dict[str, keras.Variable]:
         for group, variables in groups.items()
         for index, variable in enumerate(variables)
     }
+
+
+def _is_constant(variable: keras.Variable) -> bool:
+    return getattr(variable, "constant", False)
+
+
+def _checksum(variables: Iterable[keras.Variable]) -> int:
+    """A checksum of the values, in the variables' order."""
+    value = 0
+    for variable in variables:
+        value = zlib.crc32(np.ascontiguousarray(variable.numpy()).data, value)
+    return value
 
 
 def _assign(variables: Mapping[str, keras.Variable], arrays: Mapping[str, np.ndarray]) -> None:

@@ -159,17 +159,44 @@ def test_a_killed_run_goes_on_as_if_never_killed(uninterrupted, run):
     tests = pathlib.Path(__file__).parent
     command = [sys.executable, "-c", program, str(run.path), str(tests), str(tests.parent)]
     assert subprocess.run(command, capture_output=True).returncode == -signal.SIGKILL
-    assert run.newest_checkpoint().name == "step-000000005.npz"
-    assert len(list(run.checkpoints.iterdir())) == 2  # the other one is the half
+    # Step 8 was the best so far, and has a checkpoint of its own.
+    assert run.newest_checkpoint().name == "step-000000008.npz"
+    assert len(list(run.checkpoints.iterdir())) == 3  # the newest two, and the half
     assert [row["step"] for row in run.read_history()] == ["4", "8"]
     model = build_recurrent()
     fit(model, run, evaluate=evaluate, eval_every=4)
     assert_same_end(model, run, *uninterrupted)
     assert [row["step"] for row in run.read_history()] == ["4", "8", "12"]
     assert [path.name for path in sorted(run.checkpoints.iterdir())] == [
-        "step-000000010.npz",
+        "step-000000008.npz",
         "step-000000012.npz",
     ]
+
+
+def test_the_best_weights_and_the_checkpoint_speak_of_one_step(run):
+    """A kill right after an evaluation loses nothing of what it found."""
+
+    def die():
+        if run.model_file("best").exists():
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fit(build_linear(), run, evaluate=evaluate, eval_every=3, callbacks=[At(3, die)])
+    state, _ = run.load_checkpoint()
+    assert state["step"] == state["best_step"] == 3
+
+
+def test_constants_are_not_saved_but_checked(run):
+    model = build_linear()
+    fixed = model.layers[-1].kernel
+    fixed.constant, fixed.trainable = True, False
+    compile_classifier(model, keras.optimizers.SGD(0.1))
+    fit(model, run, max_steps=5)
+    _, arrays = run.load_checkpoint()
+    assert fixed.shape not in {array.shape for array in arrays.values()}
+    fixed.assign_add(np.ones(fixed.shape))
+    with pytest.raises(ValueError, match="other word vectors or another backbone"):
+        fit(model, run, max_steps=6)
 
 
 def test_evaluations_do_not_change_the_training(uninterrupted, run):

@@ -185,7 +185,7 @@ def _finish(
         report |= planning.counts(written, plan.image_ids)
     shards.write_manifest(
         settings.output_dir,
-        name=NAME,
+        name=settings.name,
         record_kind="own_relation" if settings.labels else "relation",
         kind=settings.kind,
         build=recorded(settings),

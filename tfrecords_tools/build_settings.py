@@ -52,6 +52,7 @@ class Settings:
     shards: int | None = None
     shard_mb: int = 128
     balanced_per_class: int = 100
+    name: str = "relations"
     kind: str = "real"
     processes: int = 1
     seed: int = 0
@@ -178,6 +179,7 @@ HELP = {
     "shards": "Number of train shards (val and test in proportion); default by --shard_mb.",
     "shard_mb": "Size of a shard in MiB, about.",
     "balanced_per_class": "Ids of each class in balanced_val_ids.txt and balanced_test_ids.txt.",
+    "name": "Name of the data set in the manifest, in results and in tables.",
     "kind": "Whether the data is real or synthetic; stands in the manifest.",
     "processes": "Processes that write shards; the bytes do not depend on it.",
     "seed": "Seed of every draw; same data, flags and seed give the same bytes.",

@@ -12,9 +12,12 @@ read from any file system of `tf.io.gfile`.
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import struct
-from typing import BinaryIO
+from collections.abc import Mapping
+from typing import Any, BinaryIO
 
 import numpy as np
 import tensorflow as tf
@@ -37,6 +40,7 @@ from imgtext_tf.data.shard_files import (
 
 # All that has to do with shards is had from here.
 __all__ = [
+    "digest",
     "MANIFEST",
     "WORDS",
     "BadRecord",
@@ -133,6 +137,11 @@ class ShardReader:
             record_id = self.index["id"][row].decode("utf-8", "replace")
             raise ShardError(f"{path}: no record {record_id!r} at byte {offset}; {BUILD_AGAIN}")
         return data
+
+
+def digest(manifest: Mapping[str, Any]) -> str:
+    """The sha256 of a manifest: with the digests of all files in it, that of a whole data set."""
+    return hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
 
 
 def _read_at(file: BinaryIO, size: int, offset: int) -> bytes:

@@ -24,6 +24,8 @@ class Frozen(keras.layers.Layer):
         kwargs["trainable"] = False
         super().__init__(**kwargs)
         model.trainable = False
+        for variable in model.variables:
+            variable.constant = True  # checkpoints leave it out
         self.model = model
 
     def build(self, input_shape):

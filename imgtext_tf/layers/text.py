@@ -65,6 +65,8 @@ class WordEmbedding(keras.layers.Layer):
             autocast=False,  # Only the rows in use are cast, not the table.
             name="table",
         )
+        # Checkpoints leave out what training cannot change (`training`).
+        self.table.constant = not self.train_table
         self.unknown = self.add_weight(shape=(self.dim,), initializer=_WIDE, name="unknown")
         if self.ngram_buckets:
             self.ngrams = self.add_weight(
@@ -74,6 +76,7 @@ class WordEmbedding(keras.layers.Layer):
                 autocast=False,
                 name="ngrams",
             )
+            self.ngrams.constant = True
 
     @classmethod
     def of(cls, vectors: np.ndarray, ngram_vectors: np.ndarray | None = None, **kwargs):

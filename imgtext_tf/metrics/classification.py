@@ -85,12 +85,6 @@ def macro(values: np.ndarray, support: np.ndarray) -> float:
     return float(np.mean(np.asarray(values)[present])) if present.any() else 0.0
 
 
-def balanced_accuracy(matrix: np.ndarray) -> float:
-    """The mean recall over the classes that occur in the truth."""
-    scores = precision_recall_f1(matrix)
-    return macro(scores["recall"], scores["support"])
-
-
 def group_metrics(matrix: np.ndarray, groups: Sequence[int]) -> dict[str, float]:
     """How much of an accuracy is telling groups of classes apart, such as the texts' sources.
 
