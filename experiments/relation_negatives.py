@@ -207,8 +207,9 @@ def score_pairs(
     Returns:
         `<class>/...`, `all/...` and `macro/...` of: `both` (right on both, the accuracy of minimal
         pairs), `original`, `swapped` (right on that one), and `told_apart` (the negative class
-        gains on the positive one when the text is swapped, whatever wins; chance is 0.5); `pairs`,
-        their number; for `all/both` its 95 % interval. No pairs give no metrics.
+        gains on the positive one when the text is swapped, whatever wins; chance is 0.5) and
+        `same_answer` (as if nothing had been swapped); `pairs`, their number; for `all/both` its
+        95 % interval. No pairs give no metrics.
     """
     if not pairs:
         return {}
@@ -224,6 +225,7 @@ def score_pairs(
         "original": original.argmax(axis=1) == positive,
         "swapped": swapped.argmax(axis=1) == negative,
         "told_apart": gain > 0,
+        "same_answer": original.argmax(axis=1) == swapped.argmax(axis=1),
     }
     right["both"] = right["original"] & right["swapped"]
     metrics: dict[str, float] = {"all/pairs": float(len(pairs))}

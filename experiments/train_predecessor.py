@@ -170,7 +170,8 @@ def _train_autoencoder(
         weights = {"words": tf.cast(inputs["word_ids"] != 0, tf.float32)}
         if size is not None:
             targets["picture"] = 2 * inputs["image"] - 1
-            weights["picture"] = tf.ones(tf.shape(inputs["word_ids"])[:1])
+            # Keras wants as many axes as the loss has: one for each pixel.
+            weights["picture"] = tf.ones_like(inputs["image"][..., 0])
         return inputs, targets, weights
 
     logging.info("autoencoder: %d steps without labels", own.autoencoder_steps)

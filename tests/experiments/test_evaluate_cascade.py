@@ -18,7 +18,7 @@ def result(tiny_data, tiny_runs, tmp_path_factory):
         sc_run=tiny_runs["sc"],
         stat_run=tiny_runs["stat"],
         classic_run=tiny_runs["relation"],
-        cost_pairs=8,
+        cost_pairs=32,
         cost_rounds=2,
     )
     return evaluate_cascade.run(settings)

@@ -2,6 +2,8 @@ import dataclasses
 
 import numpy as np
 import pytest
+import tensorflow as tf
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from experiments import relation_predecessor, train_predecessor
 from experiments.relation_flags import Settings
@@ -44,6 +46,16 @@ def test_both_metrics_are_reported_beside_the_majority(result):
 def test_the_autoencoder_leaves_a_run_of_its_own(result):
     run_dir = runs.RunDirectory(result["settings"]["run_dir"])
     assert runs.RunDirectory(run_dir.path / "autoencoder").model_file("last").exists()
+    events = EventAccumulator(str(run_dir.path / "autoencoder" / "tensorboard")).Reload()
+    losses = {
+        tag: tf.make_ndarray(events.Tensors(tag)[-1].tensor_proto)
+        for tag in events.Tags()["tensors"]
+    }
+    # Words and picture are both written anew.
+    assert losses["train/loss"] == pytest.approx(
+        losses["train/words_loss"] + losses["train/picture_loss"], rel=1e-4
+    )
+    assert losses["train/picture_loss"] > 0
     loaded = runs.load(run_dir.path)
     assert set(loaded.model.output) == {"cmi", "sc"}
     assert loaded.labels == ("cmi 0", "cmi 1", "sc -1", "sc 0", "sc 1")
