@@ -70,7 +70,7 @@ class Watch(keras.callbacks.Callback):
             return
         loss, stage = logs.get("triplet_loss", 0.0), self._stage
         if stage.mining == "hardest" and "triplet" in stage.losses:
-            at_collapse = abs(loss - self._collapsed) < 0.005 * self._collapsed
+            at_collapse = abs(loss - self._collapsed) < 0.05 * self._collapsed
             # The first steps stand there too, before anything is learnt.
             step = int(self.model.optimizer.iterations)
             if at_collapse and step > _LEARNT + stage.all_negatives_steps:
