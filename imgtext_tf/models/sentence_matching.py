@@ -202,6 +202,7 @@ class SentenceMatching(keras.Model):
         settings = {"margin": stage.margin, "same_image": same}
         loss = losses.bidirectional_hinge(scores, mining=stage.mining, **settings)
         if stage.all_negatives_steps and stage.mining != "all":
+            # Deviation 4: the hardest negatives come later.
             every = losses.bidirectional_hinge(scores, mining="all", **settings)
             loss = ops.where(step < stage.all_negatives_steps, every, loss)
         self.averages[0].update_state(loss)
