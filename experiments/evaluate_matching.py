@@ -16,7 +16,7 @@ from typing import Any
 
 from absl import flags, logging
 
-from experiments import common_flags, matching_experiment, matching_flags, matching_report
+from experiments import common_flags, matching_flags, matching_report, matching_trained
 from experiments.matching_flags import Settings
 from imgtext_tf import runs
 from imgtext_tf.metrics import retrieval
@@ -43,9 +43,17 @@ def run(settings: Settings, run_dirs: list[str], output: str = "") -> dict[str, 
     results, scores, image_of = {}, [], None
     for folder in run_dirs:
         own = dataclasses.replace(settings, run_dir=folder, eval_only=True)
-        trained = matching_experiment.open_trained(own)
+        trained = matching_trained.open_trained(own)
+        evaluated = matching_report.evaluate(
+            trained.model, trained.batches, folds=settings.folds, seed=settings.seed
+        )
         results[folder] = matching_report.report(
-            trained.data, trained.model, trained.batches, runs.RunDirectory(folder), {}
+            trained.data,
+            trained.model,
+            trained.batches,
+            runs.RunDirectory(folder),
+            {},
+            evaluated=evaluated,
         )
         if len(run_dirs) == 1:
             return results
@@ -53,7 +61,7 @@ def run(settings: Settings, run_dirs: list[str], output: str = "") -> dict[str, 
         if image_of is not None and list(image_of) != list(captions.image_of):
             raise ValueError(f"{folder}: was evaluated on other images and captions")
         image_of = captions.image_of
-        _, arrays = matching_report.evaluate(trained.model, trained.batches)
+        arrays = evaluated[1]
         scores.append(
             retrieval.similarity(
                 arrays["images"], arrays["captions"], measure=trained.model.measure

@@ -8,24 +8,22 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import pathlib
 from typing import Any
 
 import keras
 import numpy as np
 from absl import logging
 
-from experiments import matching_data, matching_report
+from experiments import matching_data, matching_report, matching_trained
 from experiments.matching_data import Batches, Data, Part
-from experiments.matching_flags import Settings, parse_stages
+from experiments.matching_flags import DIGEST, EVALUATION, Settings, parse_stages
 from imgtext_tf import runs, training
 from imgtext_tf.data import text
 from imgtext_tf.models import sentence_matching
 from imgtext_tf.models.sentence_matching import SentenceMatching
 from imgtext_tf.stages import Stage
 
-_EVALUATION = ("data_dir", "precomputed", "run_dir", "verify", "eval_only", "eval_split",
-               "protocol", "folds")  # fmt: skip
-_DIGEST = "data_sha256"
 _MONITOR = "val/rsum"
 
 
@@ -39,17 +37,17 @@ def run(settings: Settings) -> dict[str, Any]:
     """
     run_dir = runs.RunDirectory(settings.run_dir)
     if settings.eval_only:
-        one = open_trained(settings)
+        one = matching_trained.open_trained(settings)
         return matching_report.report(one.data, one.model, one.batches, run_dir, {})
     training.set_precision(settings.mixed_precision)
     stages = parse_stages(settings)
     data = matching_data.open_data(settings)
     with run_dir.locked():
         run_dir.begin(
-            dataclasses.asdict(settings) | {_DIGEST: data.digest},
+            dataclasses.asdict(settings) | {DIGEST: data.digest},
             script="experiments.train_matching",
             module=sentence_matching.__name__,
-            may_change={*runs.MAY_CHANGE, *_EVALUATION, "checkpoint_every", "cache_features"},
+            may_change={*runs.MAY_CHANGE, *EVALUATION, "checkpoint_every", "cache_features"},
         )
         outcome, model, vocabulary = train(data, stages, run_dir, ("train",), val=data.parts["val"])
         if outcome["status"] == "stopped":
@@ -99,6 +97,8 @@ def train(
     vocabulary, vectors = matching_data.open_vocabulary(settings, part.captions)
     training.set_seed(settings.seed, settings.deterministic)
     model = build_model(data, vocabulary, vectors)
+    if settings.start:
+        _take_weights(model, start_file(settings.start, refit=val is None))
     logging.info(
         "%d images, %d captions, %d words, %d parameters",
         len(part.captions.image_ids), len(part.captions.texts), len(vocabulary),
@@ -161,7 +161,7 @@ def _train_stage(
     choose = settings.stage_start == "best" and stage.train != ("classifier",)
     if done["status"] != "stopped" and on_val is not None:
         if choose:
-            _take_weights(model, stage_dir, "best")
+            _take_weights(model, stage_dir.model_file("best"))
         matching_report.show_stage(model, stage, on_val, run_dir, done["step"])
     return done
 
@@ -227,44 +227,6 @@ def describe(data: Data, vocabulary: text.Vocabulary, run_dir: runs.RunDirectory
         runs.save_model(data.encoder, run_dir.backbone_file)
 
 
-@dataclasses.dataclass(frozen=True)
-class Trained:
-    """A trained run, opened for use.
-
-    Attributes:
-        data: with the split to evaluate.
-        model: of the run.
-        vocabulary: of the run.
-        batches: of the split.
-    """
-
-    data: Data
-    model: SentenceMatching
-    vocabulary: text.Vocabulary
-    batches: Batches
-
-
-def open_trained(settings: Settings) -> Trained:
-    """Opens a trained run and the data to evaluate it on; the model's settings are the run's."""
-    run_dir = runs.RunDirectory(settings.run_dir)
-    saved = runs.read_json(run_dir.settings_file)["settings"]
-    saved.pop(_DIGEST, None)
-    given = {name: getattr(settings, name) for name in _EVALUATION}
-    if settings.cache_features != "auto":
-        given["cache_features"] = settings.cache_features
-    saved["classifier_units"] = tuple(saved["classifier_units"])
-    settings = Settings(**saved | given)
-    training.set_precision(settings.mixed_precision)
-    model = keras.saving.load_model(run_dir.model_file("best"), compile=False)
-    encoder = model.backbone
-    if run_dir.backbone_file.exists():
-        encoder = keras.saving.load_model(run_dir.backbone_file, compile=False)
-    data = matching_data.open_data(settings, encoder)
-    vocabulary = text.Vocabulary.load(run_dir.vocabulary_file)
-    batches = Batches(data.parts[settings.eval_split], vocabulary, settings, settings.seed)
-    return Trained(data, model, vocabulary, batches)
-
-
 def _chosen_steps(stage: Stage, done: dict[str, Any]) -> int:
     """The step of a stage with the best recall on val; the last where the encoders stay."""
     if stage.train == ("classifier",):
@@ -272,8 +234,37 @@ def _chosen_steps(stage: Stage, done: dict[str, Any]) -> int:
     return done["best_step"] or done["step"]
 
 
-def _take_weights(model: SentenceMatching, stage_dir: runs.RunDirectory, which: str) -> None:
-    """Gives the model the best weights of a stage."""
-    path = stage_dir.model_file(which)
-    if path.exists():
-        model.set_weights(keras.saving.load_model(path, compile=False).get_weights())
+def start_file(folder: str, *, refit: bool) -> pathlib.Path:
+    """The weights that a run left after its last stage.
+
+    Args:
+        folder: of the run.
+        refit: those of its training on train and val, not the best ones on val: weights that have
+            seen val must not be chosen on it.
+
+    Raises:
+        runs.RunError: if the run has no such weights.
+    """
+    stages = pathlib.Path(folder, *(["refit"] if refit else []), "stages")
+    which = "last" if refit else "best"
+    found = sorted(stages.glob(f"*/model_{which}.keras"))
+    if not found:
+        raise runs.RunError(f"{stages}: has no stage with a model_{which}.keras to start from; "
+                            "train that run to its end, with the same --refit")  # fmt: skip
+    return found[-1]
+
+
+def _take_weights(model: SentenceMatching, path: pathlib.Path) -> None:
+    """Gives the model the weights of a saved one.
+
+    Raises:
+        ValueError: if that is another model.
+    """
+    if not path.exists():
+        return
+    weights = keras.saving.load_model(path, compile=False).get_weights()
+    shapes = [[tuple(one.shape) for one in some] for some in (weights, model.get_weights())]
+    if shapes[0] != shapes[1]:
+        raise ValueError(f"{path}: its weights have other shapes than this run's model; use the "
+                         "same data, vocabulary and model flags")  # fmt: skip
+    model.set_weights(weights)

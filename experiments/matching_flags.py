@@ -29,6 +29,14 @@ STAGES = {
 # VSE++'s fine-tuning: no classifier at all.
 STAGES["S4T"] = {"train": ("image", "text", "cnn"), "losses": ("triplet",)}
 
+# What an evaluation may be told anew; all else is the trained run's.
+EVALUATION = (
+    *("data_dir", "precomputed", "run_dir", "verify", "eval_only", "eval_split"),
+    *("protocol", "folds"),
+)
+# Stands among the saved settings: a run goes on with the data it was begun with, wherever it lies.
+DIGEST = "data_sha256"
+
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
@@ -76,6 +84,7 @@ class Settings:
     # Training.
     stages: str = "S1:steps=6090:decay_at=3045"
     stage_start: str = "best"
+    start: str = ""
     batch_size: int = 128
     by_length: bool = True
     margin: float = 0.2
@@ -138,6 +147,7 @@ _HELP = {
     "with the CNN, S4T: triplet with the CNN) and settings :name=value, see "
     "imgtext_tf.stages.Stage.",
     "stage_start": "Which weights of a stage the next begins with.",
+    "start": "Folder of a run of the same model and data: begin with its last stage's weights.",
     "by_length": "Batches of captions of like lengths.",
     "margin": "m of the triplet loss.",
     "mining": "Negatives of the triplet loss.",

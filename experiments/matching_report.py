@@ -17,6 +17,8 @@ from imgtext_tf import embedding_figures, figures, matching_evaluation, runs, tr
 from imgtext_tf.models.sentence_matching import SentenceMatching
 from imgtext_tf.stages import Stage
 
+Evaluated = tuple[dict[str, float], dict[str, np.ndarray]]
+
 _LOG = standard_logging.getLogger(__name__)
 _POINTS = 300  # of each modality in the t-SNE picture
 _SURE = 0.99
@@ -25,7 +27,7 @@ _LEARNT = 300  # steps after which a model has left the loss of equal scores
 
 def evaluate(
     model: SentenceMatching, batches: Batches, *, folds: int = 1, seed: int = 0
-) -> tuple[dict[str, float], dict[str, np.ndarray]]:
+) -> Evaluated:
     """The metrics and embeddings of one part of the data."""
     captions = batches.part.captions
     return matching_evaluation.evaluate_matching(
@@ -70,7 +72,7 @@ class Watch(keras.callbacks.Callback):
             return
         loss, stage = logs.get("triplet_loss", 0.0), self._stage
         if stage.mining == "hardest" and "triplet" in stage.losses:
-            at_collapse = abs(loss - self._collapsed) < 0.005 * self._collapsed
+            at_collapse = abs(loss - self._collapsed) < 0.05 * self._collapsed
             # The first steps stand there too, before anything is learnt.
             step = int(self.model.optimizer.iterations)
             if at_collapse and step > _LEARNT + stage.all_negatives_steps:
@@ -141,6 +143,8 @@ def report(
     batches: Batches,
     run_dir: runs.RunDirectory,
     outcome: Mapping[str, Any],
+    *,
+    evaluated: Evaluated | None = None,
 ) -> dict[str, Any]:
     """Evaluates a model on a split and writes `result.json`, pictures and projector files.
 
@@ -150,13 +154,16 @@ def report(
         batches: of the split that is reported.
         run_dir: of the run.
         outcome: steps, seconds and whatever else the training has to say.
+        evaluated: of `evaluate`, where that has been done.
 
     Returns:
         What `result.json` holds.
     """
     settings = data.settings
     split, captions = settings.eval_split, batches.part.captions
-    metrics, arrays = evaluate(model, batches, folds=settings.folds, seed=settings.seed)
+    metrics, arrays = evaluated or evaluate(
+        model, batches, folds=settings.folds, seed=settings.seed
+    )
     name = protocol(settings, data.name, len(captions.image_ids))
     _LOG.info(
         "%s, %s: i2t %.1f/%.1f/%.1f  t2i %.1f/%.1f/%.1f  rsum %.1f  probe %.3f",

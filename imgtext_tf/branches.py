@@ -61,12 +61,13 @@ def image_branch(
             pooled = (ops.mean if pooling == "mean" else ops.max)(pooled, axis=1)
     if normalize_input:
         pooled = layers.L2Normalize(name="unit_features")(pooled)
+    # Deviation 3: dropout, here and on the words.
     pooled = keras.layers.Dropout(dropout, seed=seed + 1, name="image_dropout")(pooled)
     linear = keras.layers.Dense(
         embed_dim, kernel_initializer=keras.initializers.GlorotUniform(seed), name="image_linear"
     )
     output = linear(pooled)
-    if hidden:
+    if hidden:  # Deviation 1: more than a linear layer.
         wide = keras.layers.Dense(hidden, activation="relu", name="image_hidden")(pooled)
         output = output + keras.layers.Dense(embed_dim, name="image_of_hidden")(wide)
     return keras.Model({FEATURES: features}, _unit(output, absolute), name="image_branch")
@@ -121,6 +122,7 @@ def text_branch(
         sequences = number < gru_layers or pooling != "last"
         words = _read(words, real, embed_dim, number, sequences, bidirectional)
     if pooling != "last":
+        # Deviation 2: not the last state only.
         words = layers.MaskedPooling(pooling, name="text_pooling")(words, real)
     return keras.Model({"caption_ids": ids}, _unit(words, absolute), name="text_branch")
 

@@ -43,23 +43,25 @@ class MaskedGRU(keras.layers.Layer):
         self.recurrent_kernel = self.add_weight(
             shape=(self.units, gates), initializer="orthogonal", name="recurrent_kernel"
         )
-        self.bias = self.add_weight(shape=(2, gates), initializer="zeros", name="bias")
+        self.bias = self.add_weight(
+            shape=(2, gates), initializer="zeros", autocast=False, name="bias"
+        )
 
     def call(self, words, real):
         """See the class."""
         dtype = self.compute_dtype
         # Places first, and flat: the gradient of a product of rank 3 would be one a batch row.
         words = tf.transpose(tf.cast(words, dtype), [1, 0, 2])
-        keep = tf.transpose(1 - tf.cast(real, dtype))[..., None]
+        keep = tf.transpose(1 - tf.cast(real, "float32"))[..., None]
         if self.backward:
             words, keep = words[::-1], keep[::-1]
         flat = tf.reshape(words, [-1, self.kernel.shape[0]])
-        projected = tf.matmul(flat, tf.cast(self.kernel, dtype)) + tf.cast(self.bias[0], dtype)
+        projected = tf.cast(tf.matmul(flat, tf.cast(self.kernel, dtype)), "float32")
+        bias = tf.convert_to_tensor(self.bias)
         shape = tf.concat([tf.shape(words)[:2], [3 * self.units]], axis=0)
         recurrent = tf.cast(self.recurrent_kernel, dtype)
-        states = _recurrence(
-            tf.reshape(projected, shape), keep, recurrent, tf.cast(self.bias[1], dtype)
-        )
+        states = _recurrence(tf.reshape(projected + bias[0], shape), keep, recurrent, bias[1])
+        states = tf.cast(states, dtype)
         if not self.return_sequences:
             return states[-1]
         return tf.transpose(states[::-1] if self.backward else states, [1, 0, 2])
@@ -82,14 +84,18 @@ class MaskedGRU(keras.layers.Layer):
 def _recurrence(projected, keep, kernel, bias):
     """W x + b of all places [T, B, 3 H], keep [T, B, 1], U [H, 3 H], c [3 H] -> states [T, B, H].
 
-    Where `keep` is 1, not 0, z is 1: the state stays, and all gradients there become zero.
+    Where `keep` is 1, not 0, z is 1: the state stays, and all gradients there become zero. All is
+    float32 but U: products with it are computed in its type.
     """
     units = kernel.shape[0]
     places, batch = tf.shape(projected)[0], tf.shape(projected)[1]
-    start = tf.zeros([batch, units], projected.dtype)
+    start = tf.zeros([batch, units])
+
+    def product(values, matrix):
+        return tf.cast(tf.matmul(tf.cast(values, kernel.dtype), matrix), tf.float32)
 
     def step(place, state, saved):
-        of_state = tf.matmul(state, kernel) + bias
+        of_state = product(state, kernel) + bias
         now = projected[place]
         gates = tf.sigmoid(now[:, : 2 * units] + of_state[:, : 2 * units])
         z, r = tf.maximum(gates[:, :units], keep[place]), gates[:, units:]
@@ -100,7 +106,7 @@ def _recurrence(projected, keep, kernel, bias):
         saved = tuple(one.write(place, value) for one, value in zip(saved, values, strict=True))
         return place + 1, new, saved
 
-    arrays = tuple(tf.TensorArray(projected.dtype, places) for _ in range(5))
+    arrays = tuple(tf.TensorArray(tf.float32, places) for _ in range(5))
     _, _, saved = tf.while_loop(lambda place, *_: place < places, step, (0, start, arrays))
     states, z, r, candidate, hidden = (one.stack() for one in saved)
     before = tf.concat([start[None], states[:-1]], axis=0)
@@ -118,15 +124,18 @@ def _recurrence(projected, keep, kernel, bias):
             through_state = tf.concat([of_z, of_r, of_candidate * r_t], axis=1)
             of_inputs = of_inputs.write(place, tf.concat([of_z, of_r, of_candidate], axis=1))
             of_states = of_states.write(place, through_state)
-            earlier = error * z_t + tf.matmul(through_state, transposed)
-            return place - 1, earlier, of_inputs, of_states
+            return place - 1, error * z_t + product(through_state, transposed), of_inputs, of_states
 
-        arrays = tuple(tf.TensorArray(projected.dtype, places) for _ in range(2))
+        arrays = tuple(tf.TensorArray(tf.float32, places) for _ in range(2))
         *_, of_inputs, of_states = tf.while_loop(
             lambda place, *_: place >= 0, step_back, (places - 1, tf.zeros_like(start), *arrays)
         )
         of_states = tf.reshape(of_states.stack(), [-1, 3 * units])
-        of_kernel = tf.matmul(tf.reshape(before, [-1, units]), of_states, transpose_a=True)
+        of_kernel = tf.matmul(
+            tf.cast(tf.reshape(before, [-1, units]), kernel.dtype),
+            tf.cast(of_states, kernel.dtype),
+            transpose_a=True,
+        )
         return of_inputs.stack(), None, of_kernel, tf.reduce_sum(of_states, axis=0)
 
     return states, gradient

@@ -62,6 +62,9 @@ class SentenceMatching(keras.Model):
             for name in ("triplet_loss", "modality_loss", "classifier_accuracy", "strength")
         ]
         self.built = True  # its parts are
+        for part in self._parts().values():
+            # XLA, Keras' default, would compile anew for each length of captions.
+            part.jit_compile = False
 
     def build(self, input_shape=None):
         """Nothing to do: the parts are built."""
@@ -124,7 +127,11 @@ class SentenceMatching(keras.Model):
             self.classifier_optimizer = self._adam(stage, stage.classifier_learning_rate)
             self.classifier_optimizer.build(self.classifier.trainable_variables)
         self.reversal.strength.assign(0.0 if stage.ramp else stage.strength)
-        self.compile(optimizer=optimizer or self.classifier_optimizer, auto_scale_loss=False)
+        self.compile(
+            optimizer=optimizer or self.classifier_optimizer,
+            auto_scale_loss=False,
+            jit_compile=False,
+        )
 
     def train_step(self, data):
         """One step of the current stage."""
@@ -195,6 +202,7 @@ class SentenceMatching(keras.Model):
         settings = {"margin": stage.margin, "same_image": same}
         loss = losses.bidirectional_hinge(scores, mining=stage.mining, **settings)
         if stage.all_negatives_steps and stage.mining != "all":
+            # Deviation 4: the hardest negatives come later.
             every = losses.bidirectional_hinge(scores, mining="all", **settings)
             loss = ops.where(step < stage.all_negatives_steps, every, loss)
         self.averages[0].update_state(loss)

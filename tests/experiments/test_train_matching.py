@@ -103,16 +103,16 @@ def trained(kit, tmp_path_factory):
         backbone="small_cnn",
         backbone_weights="none",
         image_size=64,
-        stages="S1:steps=6;S2:steps=2;S3:steps=3",
+        stages="S1:steps=4;S2:steps=2;S3:steps=2",
+        stage_start="last",
         batch_size=16,
         embed_dim=16,
         word_dim=8,
         min_count=2,
         classifier_units=(8,),
-        eval_every=3,
-        checkpoint_every=3,
+        eval_every=4,
+        checkpoint_every=4,
         refit=True,
-        deterministic=False,
     )
     return settings, matching_experiment.run(settings)
 
@@ -138,22 +138,44 @@ def test_the_result_names_protocol_data_and_stages(trained):
 
 def test_a_stopped_run_ends_like_one_never_stopped(trained, tmp_path):
     settings, _ = trained
-    parts = dataclasses.replace(
-        settings, run_dir=str(tmp_path / "parts"), refit=False, stage_start="last"
-    )
-    whole = dataclasses.replace(parts, run_dir=str(tmp_path / "whole"))
-    matching_experiment.run(whole)
-    matching_experiment.run(dataclasses.replace(parts, max_steps=7))  # inside of the second stage
+    parts = dataclasses.replace(settings, run_dir=str(tmp_path / "parts"), refit=False)
+    matching_experiment.run(dataclasses.replace(parts, max_steps=5))  # inside of the second stage
     matching_experiment.run(parts)
-    one, two = (runs.load(folder).model.get_weights() for folder in (whole.run_dir, parts.run_dir))
+    one, two = (
+        keras.saving.load_model(
+            pathlib.Path(folder, "stages", "3_S3", "model_last.keras"), compile=False
+        ).get_weights()
+        for folder in (settings.run_dir, parts.run_dir)
+    )
     for mine, other in zip(one, two, strict=True):
         np.testing.assert_allclose(mine, other, atol=1e-6)
+
+
+def test_a_run_starts_from_the_stages_of_another(trained, tmp_path):
+    settings, _ = trained
+    more = dataclasses.replace(
+        settings, run_dir=str(tmp_path / "more"), start=settings.run_dir, stages="S2:steps=1",
+        refit=False,
+    )  # fmt: skip
+    matching_experiment.run(more)
+    first = keras.saving.load_model(
+        matching_experiment.start_file(settings.run_dir, refit=False), compile=False
+    )
+    for mine, other in zip(
+        runs.load(more.run_dir).model.text_branch.get_weights(),
+        first.text_branch.get_weights(),
+        strict=True,
+    ):
+        np.testing.assert_array_equal(mine, other)
+    assert "refit" in str(matching_experiment.start_file(settings.run_dir, refit=True))
+    with pytest.raises(runs.RunError, match="no stage"):
+        matching_experiment.start_file(more.run_dir, refit=True)
 
 
 def test_live_pixels_move_the_cnn_in_s4_only(trained, tmp_path):
     settings, _ = trained
     live = dataclasses.replace(
-        settings, run_dir=str(tmp_path / "live"), live_images=True, refit=False, stage_start="last",
+        settings, run_dir=str(tmp_path / "live"), live_images=True, refit=False,
         stages="S1:steps=2;S4T:steps=1", batch_size=4,
     )  # fmt: skip
     matching_experiment.run(live)

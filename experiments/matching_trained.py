@@ -1,0 +1,52 @@
+"""A trained matching run, opened for evaluation."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import keras
+
+from experiments import matching_data
+from experiments.matching_data import Batches, Data
+from experiments.matching_flags import DIGEST, EVALUATION, Settings
+from imgtext_tf import runs, training
+from imgtext_tf.data import text
+from imgtext_tf.models.sentence_matching import SentenceMatching
+
+
+@dataclasses.dataclass(frozen=True)
+class Trained:
+    """A trained run, opened for use.
+
+    Attributes:
+        data: with the split to evaluate.
+        model: of the run.
+        vocabulary: of the run.
+        batches: of the split.
+    """
+
+    data: Data
+    model: SentenceMatching
+    vocabulary: text.Vocabulary
+    batches: Batches
+
+
+def open_trained(settings: Settings) -> Trained:
+    """Opens a trained run and the data to evaluate it on; the model's settings are the run's."""
+    run_dir = runs.RunDirectory(settings.run_dir)
+    saved = runs.read_json(run_dir.settings_file)["settings"]
+    saved.pop(DIGEST, None)
+    given = {name: getattr(settings, name) for name in EVALUATION}
+    if settings.cache_features != "auto":
+        given["cache_features"] = settings.cache_features
+    saved["classifier_units"] = tuple(saved["classifier_units"])
+    settings = Settings(**saved | given)
+    training.set_precision(settings.mixed_precision)
+    model = keras.saving.load_model(run_dir.model_file("best"), compile=False)
+    encoder = model.backbone
+    if run_dir.backbone_file.exists():
+        encoder = keras.saving.load_model(run_dir.backbone_file, compile=False)
+    data = matching_data.open_data(settings, encoder)
+    vocabulary = text.Vocabulary.load(run_dir.vocabulary_file)
+    batches = Batches(data.parts[settings.eval_split], vocabulary, settings, settings.seed)
+    return Trained(data, model, vocabulary, batches)
