@@ -32,7 +32,7 @@ MAY_IMPORT = {
     "imgtext_tf.optimizers": TEXT_AND_LAYERS,
     "imgtext_tf.explain": TEXT_AND_LAYERS,
     "imgtext_tf.text_similarity*": (*TEXT_AND_LAYERS, "imgtext_tf.text_similarity"),
-    "imgtext_tf.image_index": (),
+    "imgtext_tf.image_index": ("imgtext_tf.data",),
     "imgtext_tf.grounding": (),
     "imgtext_tf.retrieval_figures": (),
     "imgtext_tf.export": ("imgtext_tf.runs", "imgtext_tf.search", "imgtext_tf.data"),
