@@ -28,7 +28,7 @@ from imgtext_tf.data import examples, images
 
 _PER_PAGE = 5
 _SHOWN = 7
-_POINTS = 4000
+_POINTS, _NEAR = 4000, 20
 
 
 def run(
@@ -98,8 +98,9 @@ def _pairs(vectors: np.ndarray, data: Data, split: str, seed: int) -> tuple[np.n
     others = rng.integers(len(vectors), size=_POINTS)
     similar = (tfidf[rows[: _POINTS // 2]] @ tfidf.T).toarray()
     similar[np.arange(len(similar)), rows[: _POINTS // 2]] = -1
-    nearest = np.argsort(-similar, axis=1)[:, :20]
-    others[: _POINTS // 2] = nearest[np.arange(len(nearest)), rng.integers(20, size=len(nearest))]
+    nearest = np.argsort(-similar, axis=1)[:, : min(_NEAR, len(vectors) - 1)]
+    chosen = rng.integers(nearest.shape[1], size=len(nearest))
+    others[: _POINTS // 2] = nearest[np.arange(len(nearest)), chosen]
     relevance = np.asarray(tfidf[rows].multiply(tfidf[others]).sum(axis=1)).ravel()
     return relevance, np.sum(vectors[rows] * vectors[others], axis=1)
 

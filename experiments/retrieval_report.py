@@ -113,7 +113,9 @@ def read_study(folder: str) -> tuple[np.ndarray, list[str], np.ndarray, np.ndarr
                 raise ValueError(f"{path}, line {number}: lacks the column {error}") from None
             triplets.append(ids)
     users, places, answers = [], [], []
-    path = pathlib.Path(folder, "answers.csv")
+    # Published studies of this form (IRSGS) call it anon_results.csv.
+    known = [pathlib.Path(folder, name) for name in ("answers.csv", "anon_results.csv")]
+    path = next((one for one in known if one.exists()), known[0])
     with open(path, newline="", encoding="utf-8") as file:
         for number, row in enumerate(csv.DictReader(file), start=2):
             try:

@@ -99,6 +99,7 @@ def build_model(settings: Settings, data: Data) -> semantic_retrieval.TripletMod
     )
     whitening = retrieval_data.open_whitening(settings, train.regions)
     semantic_retrieval.set_whitening(model, whitening["mean"], whitening["projection"])
+    # Deviation 1: without it the convolutional layers stay as they are.
     if settings.tune_backbone:
         data.encoder.trainable = True
         semantic_retrieval.freeze_batch_norm(data.encoder)

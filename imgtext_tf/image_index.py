@@ -17,6 +17,8 @@ from typing import Any
 
 import numpy as np
 
+from imgtext_tf.data import files
+
 logger = logging.getLogger(__name__)
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".gif", ".bmp")
@@ -151,12 +153,8 @@ def _read_parts(folder: pathlib.Path) -> dict[str, tuple[tuple[int, int], np.nda
 
 
 def _write_part(path: pathlib.Path, names: list[str], stamps: list, vectors: np.ndarray) -> None:
-    temporary = path.with_name(f".tmp-{os.getpid()}-{path.name}")
-    try:
-        np.savez(temporary, names=np.array(names), stamps=np.array(stamps), vectors=vectors)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with files.atomic(str(path)) as temporary, open(temporary, "wb") as file:
+        np.savez(file, names=np.array(names), stamps=np.array(stamps), vectors=vectors)
 
 
 def _claim(folder: pathlib.Path, made_by: dict[str, Any]) -> None:
@@ -169,7 +167,4 @@ def _claim(folder: pathlib.Path, made_by: dict[str, Any]) -> None:
                 "this one"
             )
         return
-    folder.mkdir(parents=True, exist_ok=True)
-    temporary = folder / f".tmp-{os.getpid()}-index.json"
-    temporary.write_text(json.dumps(made_by, indent=1) + "\n", encoding="utf-8")
-    os.replace(temporary, path)
+    files.write_json(str(path), made_by)

@@ -47,7 +47,7 @@ MAY_IMPORT = {
         "imgtext_tf.metrics",
     ),
     "imgtext_tf.text_similarity*": (*TEXT_AND_LAYERS, "imgtext_tf.text_similarity"),
-    "imgtext_tf.image_index": (),
+    "imgtext_tf.image_index": ("imgtext_tf.data",),
     "imgtext_tf.grounding": (),
     "imgtext_tf.retrieval_figures": (),
     "imgtext_tf.phrase_export": ("imgtext_tf.search", "imgtext_tf.data"),

@@ -101,7 +101,7 @@ def test_other_ways_of_training(settings, tmp_path, changes):
 
 def test_the_backbone_is_trained_on_images_of_many_shapes(settings, tmp_path):
     live = dataclasses.replace(
-        settings, run_dir=str(tmp_path / "live"), tune_backbone=True, max_steps=3, mine_every=2
+        settings, run_dir=str(tmp_path / "live"), tune_backbone=True, max_steps=2, mine_every=1
     )
     result = train_retrieval.run(live)
     before = keras.saving.load_model(settings.backbone, compile=False).get_weights()[0]

@@ -1,0 +1,96 @@
+"""The index of a folder of photos: made once, brought up to date, resumed, refused."""
+
+import numpy as np
+import pytest
+
+from imgtext_tf import image_index
+
+
+def embed(paths):
+    """The vector of a photo is its text; one named bad cannot be read."""
+    good = [place for place, path in enumerate(paths) if "bad" not in path.name]
+    rows = [np.array(paths[place].read_text().split(), "float32") for place in good]
+    return good, np.array(rows).reshape(-1, 2)
+
+
+@pytest.fixture
+def photos(tmp_path):
+    folder = tmp_path / "photos"
+    (folder / "sub").mkdir(parents=True)
+    for name, vector in {
+        "a.jpg": "1 0",
+        "sub/b.PNG": "0 1",
+        "c.jpg": "0 1",
+        "bad.jpg": "x",
+    }.items():
+        (folder / name).write_text(vector)
+    (folder / "notes.txt").write_text("no photo")
+    return folder
+
+
+def update(tmp_path, photos, calls=None, **changes):
+    def counted(paths):
+        if calls is not None:
+            calls.extend(path.name for path in paths)
+        return embed(paths)
+
+    made_by = {"model": "m"} | changes
+    return image_index.update(tmp_path / "index", photos, counted, made_by=made_by)
+
+
+def test_photos_are_found_and_ranked_equal_ones_by_name(tmp_path, photos):
+    index = update(tmp_path, photos)
+    assert index.names == ("a.jpg", "c.jpg", "sub/b.PNG")
+    assert index.best(np.array([0.1, 1.0]), 3) == [
+        ("c.jpg", 1.0), ("sub/b.PNG", 1.0), ("a.jpg", pytest.approx(0.1))
+    ]  # fmt: skip
+    assert [name for name, _ in index.best(np.ones(2), 2, leave_out="a.jpg")] == [
+        "c.jpg", "sub/b.PNG"
+    ]  # fmt: skip
+
+
+def test_only_what_is_new_or_changed_is_embedded(tmp_path, photos, monkeypatch):
+    monkeypatch.setattr(image_index, "_PART", 2)
+    calls = []
+    update(tmp_path, photos, calls)
+    assert sorted(calls) == ["a.jpg", "b.PNG", "bad.jpg", "c.jpg"]
+    calls.clear()
+    update(tmp_path, photos, calls)
+    assert calls == []
+    (photos / "a.jpg").write_text("0.6 0.8")
+    (photos / "c.jpg").unlink()
+    (photos / "d.jpg").write_text("1 0")
+    index = update(tmp_path, photos, calls)
+    assert sorted(calls) == ["a.jpg", "d.jpg"]
+    np.testing.assert_allclose(index.vectors[index.names.index("a.jpg")], [0.6, 0.8])
+    assert "c.jpg" not in index.names
+    again, made_by = image_index.load(tmp_path / "index")
+    assert again.names == index.names and made_by["model"] == "m"
+
+
+def test_a_stopped_update_goes_on_behind_its_last_part(tmp_path, photos, monkeypatch):
+    monkeypatch.setattr(image_index, "_PART", 1)
+    seen = []
+
+    def failing(paths):
+        if len(seen) == 2:
+            raise KeyboardInterrupt
+        seen.extend(paths)
+        return embed(paths)
+
+    with pytest.raises(KeyboardInterrupt):
+        image_index.update(tmp_path / "index", photos, failing, made_by={"model": "m"})
+    calls = []
+    assert len(update(tmp_path, photos, calls).names) == 3
+    assert len(calls) == 2
+
+
+def test_what_does_not_fit_is_named(tmp_path, photos):
+    update(tmp_path, photos)
+    with pytest.raises(image_index.ImageIndexError, match="was made with"):
+        update(tmp_path, photos, model="other")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(image_index.ImageIndexError, match="has no photo"):
+        image_index.update(tmp_path / "i", tmp_path / "empty", embed, made_by={})
+    with pytest.raises(image_index.ImageIndexError, match="is no index"):
+        image_index.load(tmp_path / "none")
