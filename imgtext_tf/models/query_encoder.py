@@ -49,6 +49,7 @@ def query_encoder(
     grams = layers.RowEmbedding(1 + buckets, gram_dim, name="grams")(ids)
     real = keras.ops.not_equal(ids, 0)
     if pooling == "attention":
+        # Deviation 3: within the text, not across a pair.
         bag = layers.AttentionPooling(attention_units or gram_dim, name="attention")(grams, real)
     else:
         bag = layers.BagPooling(root=pooling == "sqrtn", name="bag")(grams, real)
