@@ -48,6 +48,19 @@ def _precisions(ranked: Sequence, truth: Sequence) -> dict[str, float]:
     }
 
 
+def word_precision(ranked: Sequence, truth: Sequence, k: int) -> float:
+    """The share of the words of the first k phrases that stand in some right phrase of the photo.
+
+    A rare phrase is hardly ever among the few that people used, and may be right all the same.
+    """
+    shares = []
+    for phrases, right in zip(ranked, truth, strict=True):
+        known = {word for phrase in right for word in phrase.split()}
+        words = [word for phrase in list(phrases)[:k] for word in phrase.split()]
+        shares.append(np.mean([word in known for word in words]) if words else 0.0)
+    return float(np.mean(shares))
+
+
 def report(
     data: Data, encoder: keras.Model, run_dir: runs.RunDirectory, outcome: dict[str, Any]
 ) -> dict[str, Any]:
@@ -98,8 +111,12 @@ def report(
         at_3 = multilabel.precision_at(phrases, truth, TOP)
         low, high = classification.bootstrap_interval(np.mean, at_3, seed=settings.seed)
         of_method |= {"precision@3_low": low, "precision@3_high": high}
+        of_method["word_precision@3"] = word_precision(phrases, truth, TOP)
         metrics |= {f"{split}/{method}/{name}": value for name, value in of_method.items()}
-        logging.info("%s: precision@3 %.3f [%.3f, %.3f]", method, at_3.mean(), low, high)
+        logging.info(
+            "%s: precision@3 %.3f [%.3f, %.3f], of words %.3f",
+            method, at_3.mean(), low, high, of_method["word_precision@3"],
+        )  # fmt: skip
     metrics |= {
         f"{split}/{name}": value
         for name, value in _by_frequency(data, split, photos, weights, of_same).items()

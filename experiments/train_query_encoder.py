@@ -46,6 +46,7 @@ class Settings:
     longest: int = 2
     dim: int = 200
     gram_dim: int = 200
+    attention_units: int = 200
     pooling: str = "attention"
     dropout: float = 0.0
     scale: float = 20.0
@@ -67,6 +68,7 @@ HELP = {
     "longest": "Words of the longest n-gram (Section 3.3: bigrams).",
     "dim": "Length of the embedding (Section 3.3: 200).",
     "gram_dim": "Length of an n-gram's vector.",
+    "attention_units": "Units of the attention's hidden layer.",
     "pooling": "How n-grams become a text.",
     "dropout": "Rate on the pooled bag.",
     "scale": "Of the cosines in the loss.",
@@ -98,6 +100,7 @@ def run(settings: Settings) -> dict[str, Any]:
             buckets=settings.buckets,
             dim=settings.dim,
             gram_dim=settings.gram_dim,
+            attention_units=settings.attention_units,
             pooling=settings.pooling,
             dropout=settings.dropout,
             seed=settings.seed,

@@ -7,6 +7,9 @@ r"""Query-image pairs to shards of photos with all their queries (Shah2019, Sect
 `--pairs_dir` holds train.tsv, validation.tsv and test.tsv of query<TAB>image. With captions, the
 n-grams that captions of several train images share name further queries: the phrase generator is
 not trained on them, but they can have prototypes.
+
+WebVision's images were found by queries, too: `--webvision_dir=webvision/info` takes those in place
+of `--pairs_dir`, and the images' titles and tags, where their files are there, as further queries.
 """
 
 from __future__ import annotations
@@ -30,8 +33,10 @@ class Settings:
     """One field for each flag; the flags' help says what they mean."""
 
     output_dir: str
-    pairs_dir: str
+    pairs_dir: str | None
     images_dir: str
+    webvision_dir: str | None = None
+    val_share: float = 0.01
     captions_json: str | None = None
     most_words: int = 3
     least_images: int = 2
@@ -49,8 +54,17 @@ def run(settings: Settings) -> dict[str, Any]:
         base.ReaderError: if a source cannot be read.
         shards.ShardError: if a shard cannot be written.
     """
-    queries_of, bad = query_pairs.group_by_image(query_pairs.read_pairs(settings.pairs_dir))
+    if bool(settings.pairs_dir) == bool(settings.webvision_dir):
+        raise BuildError("give --pairs_dir or --webvision_dir")
     more: dict[str, list[str]] = {}
+    if settings.webvision_dir:
+        pairs = query_pairs.webvision_pairs(
+            settings.webvision_dir, settings.images_dir, val_share=settings.val_share
+        )
+        more = query_pairs.webvision_texts(settings.webvision_dir)
+    else:
+        pairs = query_pairs.read_pairs(settings.pairs_dir)
+    queries_of, bad = query_pairs.group_by_image(pairs)
     if settings.captions_json:
         more = query_pairs.caption_ngrams(
             settings.captions_json,
@@ -69,7 +83,7 @@ def run(settings: Settings) -> dict[str, Any]:
         # Only train images may name queries: those of val and test are what is asked for.
         fields = {"queries": own, "more_queries": further if split == "train" else []}
         photos.append(photo_shards.Photo(image, path, split, fields))
-    names = ("most_words", "least_images", "shard_mb", "seed")
+    names = ("most_words", "least_images", "val_share", "shard_mb", "seed")
     build = {name: getattr(settings, name) for name in names}
     how = photo_shards.How(
         settings.output_dir,
@@ -91,6 +105,8 @@ def define_flags() -> None:
     """Defines a flag for each setting."""
     flags.DEFINE_string("output_dir", None, "Folder of the shards; made where missing.")
     flags.DEFINE_string("pairs_dir", None, "Folder of train.tsv, ... of query<TAB>image.")
+    flags.DEFINE_string("webvision_dir", None, "WebVision's folder info, in place of --pairs_dir.")
+    flags.DEFINE_float("val_share", Settings.val_share, "Share of WebVision that is val.")
     flags.DEFINE_string("images_dir", None, "Folder that the images' names are relative to.")
     flags.DEFINE_string("captions_json", None, "Captions in Karpathy's layout: further queries.")
     flags.DEFINE_integer("most_words", Settings.most_words, "Words of a query from captions.")
@@ -103,7 +119,7 @@ def define_flags() -> None:
     )
     flags.DEFINE_enum("kind", Settings.kind, ["real", "synthetic"], "Stands in the manifest.")
     flags.DEFINE_integer("seed", Settings.seed, "Seed of the photos' order.")
-    flags.mark_flags_as_required(["output_dir", "pairs_dir", "images_dir"])
+    flags.mark_flags_as_required(["output_dir", "images_dir"])
 
 
 def main(argv: Sequence[str]) -> None:

@@ -133,6 +133,7 @@ class CosineSoftmax(keras.layers.Layer):
         else:
             rows = self._units(self._rows(tf.concat([labels, drawn], 0)))
             true, others = rows[: tf.shape(labels)[0]], rows[tf.shape(labels)[0] :]
+        # Deviation 1: a scale, which Eq. 1 has not.
         true = scale * tf.cast(tf.reduce_sum(unit * true, 1), tf.float32)
         others = scale * tf.cast(tf.matmul(unit, others, transpose_b=True), tf.float32)
         if self.correct and log_q is not None:

@@ -67,6 +67,7 @@ def fusion_classifier(
     inputs = {name: keras.Input((dims[name],), name=name) for name in names}
     parts = list(inputs.values())
     if normalize:
+        # Deviation 4: visual features are some ten times longer than text embeddings.
         parts = [
             keras.layers.BatchNormalization(center=False, scale=False, name=f"{name}_normal")(part)
             for name, part in inputs.items()

@@ -53,6 +53,7 @@ def phrase_generator(
     features = keras.Input(tuple(feature_shape), name="image_features")
     query = keras.Input((), dtype="int64", name="query")
     hidden = keras.layers.GlobalAveragePooling2D(name="image_mean")(features)
+    # Deviation 2: dropout, and layers where the backbone is frozen; none by default.
     for number, units in enumerate(hidden_units, 1):
         hidden = keras.layers.Dense(units, activation="relu", name=f"fc{number}")(hidden)
     hidden = keras.layers.Dropout(dropout, seed=seed, name="dropout")(hidden)

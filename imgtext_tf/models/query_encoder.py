@@ -14,6 +14,7 @@ def query_encoder(
     buckets: int = 2**18,
     dim: int = 200,
     gram_dim: int = 200,
+    attention_units: int | None = None,
     pooling: str = "attention",
     dropout: float = 0.0,
     seed: int | None = None,
@@ -32,6 +33,7 @@ def query_encoder(
         buckets: of the hash; the table has one row more, for padding.
         dim: of the embedding.
         gram_dim: of a table's row.
+        attention_units: length of v; None for `gram_dim`.
         pooling: "attention", or the baselines "mean" and "sqrtn" (sum by root of the number).
         dropout: rate on the pooled bag.
         seed: of the dropout.
@@ -47,7 +49,8 @@ def query_encoder(
     grams = layers.RowEmbedding(1 + buckets, gram_dim, name="grams")(ids)
     real = keras.ops.not_equal(ids, 0)
     if pooling == "attention":
-        bag = layers.AttentionPooling(gram_dim, name="attention")(grams, real)
+        # Deviation 3: within the text, not across a pair.
+        bag = layers.AttentionPooling(attention_units or gram_dim, name="attention")(grams, real)
     else:
         bag = layers.BagPooling(root=pooling == "sqrtn", name="bag")(grams, real)
     bag = keras.layers.Dropout(dropout, seed=seed)(bag)

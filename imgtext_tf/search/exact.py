@@ -34,7 +34,7 @@ class ExactIndex(Index):
             search = self._streamed
         else:
             self._module = self._module or ExactModule(self.vectors)
-            search = self._module.search
+            search = self._module.nearest
         places, scores = [], []
         for start in range(0, len(queries), batch):
             found = search(tf.constant(queries[start : start + batch]), tf.constant(k))
@@ -75,11 +75,12 @@ class ExactModule(tf.Module):
             for start in range(0, len(vectors), rows)
         ]
         self.search = tf.function(
-            self._search,
+            self.nearest,
             input_signature=[tf.TensorSpec([None, dim]), tf.TensorSpec([], tf.int32)],
         )
 
-    def _search(self, queries: tf.Tensor, k: tf.Tensor) -> dict[str, tf.Tensor]:
+    def nearest(self, queries: tf.Tensor, k: tf.Tensor) -> dict[str, tf.Tensor]:
+        """What `search` gives, operation by operation: no graph is built first."""
         starts = np.cumsum([0, *(int(table.shape[0]) for table in self.tables)])
         return _best(tf.math.l2_normalize(queries, -1), k, zip(starts, self.tables, strict=False))
 

@@ -58,7 +58,9 @@ class IvfIndex(Index):
         places = np.full([len(queries), k], -1, np.int64)
         scores = np.full([len(queries), k], -np.inf, np.float32)
         for start in range(0, len(queries), batch):
-            found = self._module.search(tf.constant(queries[start : start + batch]), tf.constant(k))
+            found = self._module.nearest(
+                tf.constant(queries[start : start + batch]), tf.constant(k)
+            )
             width = found["places"].shape[1]
             places[start : start + batch, :width] = found["places"].numpy()
             scores[start : start + batch, :width] = found["scores"].numpy()
@@ -98,14 +100,15 @@ class IvfModule(tf.Module):
         self.places = tf.Variable(order.astype(np.int64), trainable=False)
         self.bounds = tf.Variable(np.append(0, ends).astype(np.int64), trainable=False)
         self.search = tf.function(
-            self._search,
+            self.nearest,
             input_signature=[
                 tf.TensorSpec([None, vectors.shape[1]]),
                 tf.TensorSpec([], tf.int32),
             ],
         )
 
-    def _search(self, queries: tf.Tensor, k: tf.Tensor) -> dict[str, tf.Tensor]:
+    def nearest(self, queries: tf.Tensor, k: tf.Tensor) -> dict[str, tf.Tensor]:
+        """What `search` gives, operation by operation: no graph is built first."""
         queries = tf.math.l2_normalize(queries, -1)
         near = tf.math.top_k(tf.matmul(queries, self.centres, transpose_b=True), self.probes)[1]
         starts, ends = tf.gather(self.bounds, near), tf.gather(self.bounds, near + 1)

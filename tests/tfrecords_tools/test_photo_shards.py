@@ -107,6 +107,27 @@ def test_labels(raw):
         build_labels.run(build_labels.Settings(str(out), str(raw / "photos")))
 
 
+def test_queries_of_webvision(raw, files):
+    info = raw / "webvision" / "info"
+    files.json(raw / "webvision" / "google" / "q0001.json", [{"title": "My Dog!", "tags": ["pet"]}])
+    files.jpeg(raw / "webvision" / "google" / "q0001" / "a.jpg", 1)
+    files.jpeg(raw / "webvision" / "google" / "q0002" / "b.jpg", 2)
+    info.mkdir()
+    (info / "synsets.txt").write_text("n1 dog\n")
+    (info / "train_filelist_google.txt").write_text("google/q0001/a.jpg 0\ngoogle/q0002/b.jpg 0\n")
+    (info / "train_meta_list_google.txt").write_text("google/q0001.json 1\ngoogle/q0001.json 1\n")
+    (info / "val_filelist.txt").write_text("")
+    (info / "queries_google.txt").write_text("1 Hound dog\n2 dog\n")
+    made = build_queries.Settings(
+        str(raw / "wv"), None, str(raw / "webvision"), webvision_dir=str(info), val_share=0.0
+    )
+    build_queries.run(made)
+    one = records(raw / "wv", "train")["google/q0001/a.jpg"]
+    assert (one["queries"], one["more_queries"]) == (["hound dog"], ["my dog!", "pet"])
+    with pytest.raises(BuildError, match="give --pairs_dir or"):
+        build_queries.run(build_queries.Settings(str(raw / "x"), None, str(raw)))
+
+
 def test_openimages_labels(raw):
     folder = raw / "oi"
     folder.mkdir()

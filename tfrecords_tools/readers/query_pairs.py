@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 
 from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS
 
-from tfrecords_tools.readers import base, karpathy
+from tfrecords_tools.readers import base, karpathy, webvision
 
 FILES = {"train": ("train",), "val": ("validation", "val"), "test": ("test",)}
 
@@ -87,6 +87,40 @@ def _ngrams(text: str, most_words: int) -> Iterator[str]:
             gram = words[start : start + length]
             if gram[0] not in ENGLISH_STOP_WORDS and gram[-1] not in ENGLISH_STOP_WORDS:
                 yield " ".join(gram)
+
+
+def webvision_pairs(
+    info: str | os.PathLike, images_dir: str | os.PathLike, *, val_share: float, part: str = ""
+) -> Iterator[tuple[str, str, str] | base.BadRecord]:
+    """Yields (split, query, image path) of WebVision's train images: what found them.
+
+    WebVision's own val images were found by no query, so that a share of the train images, by a
+    hash of their path, becomes val.
+
+    Raises:
+        base.ReaderError: if the lists lack, or name no query.
+    """
+    queries = webvision.read_queries(info)
+    if not queries:
+        raise base.ReaderError(f"{info}: no queries_google.txt or queries_flickr.txt")
+    for item in webvision.read_files(info, images_dir, part=part):
+        if isinstance(item, base.BadRecord):
+            yield item
+        elif item[0] == "train":
+            query = webvision.query_of(item[1], queries)
+            if query is None:
+                yield base.BadRecord(item[1], "its folder is that of no query")
+            else:
+                share = base.generator(0, "val", item[1]).random()
+                yield "val" if share < val_share else "train", normal_query(query), item[1]
+
+
+def webvision_texts(info: str | os.PathLike, *, part: str = "google") -> dict[str, list[str]]:
+    """Image path -> its title and tags, as further queries; none without meta files."""
+    return {
+        path: [text for text in map(normal_query, texts) if text]
+        for path, texts in webvision.read_meta(info, part=part)
+    }
 
 
 def group_by_image(

@@ -3,7 +3,7 @@
     info/synsets.txt                       "n01440764 tench, Tinca tinca", line i is label i
     info/train_filelist_{google,flickr,all}.txt   "google/q0001/x.jpg 0"
     info/val_filelist.txt                  "val000001.jpg 0", below val_images_256/
-    info/queries_{google,flickr}.txt       "1 tench"; queries_synsets_map.txt  "1 1" (from 1)
+    info/queries_{google,flickr}.txt       "1 tench": the query of folder q0001
     info/train_meta_list_*.txt             "google/q0001.json 1": the file and the place from 1
 
 The labels of test_filelist.txt were never published: val stands for the paper's test images. Of
@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from tfrecords_tools.readers import base
 
@@ -96,29 +96,27 @@ def _read_list(
             yield base.BadRecord(name, str(error))
 
 
-def read_queries(folder: str | os.PathLike) -> list[tuple[str, int]]:
-    """(query text, label) of the searches that the images were found by; none where not given.
+def read_queries(folder: str | os.PathLike) -> dict[str, str]:
+    """Number -> text of the searches that the images were found by; none where not given.
 
     Raises:
-        base.ReaderError: if the map names a query that no list has.
+        base.ReaderError: if a line holds no number and text.
     """
-    path = os.path.join(folder, "queries_synsets_map.txt")
-    if not os.path.exists(path):
-        return []
     texts = {}
     for part in ("google", "flickr"):
-        queries = os.path.join(folder, f"queries_{part}.txt")
-        if os.path.exists(queries):
-            for _, line in base.read_lines(queries):
-                number, _, text = str(line).strip().partition(" ")
-                texts.setdefault(number, text.strip())
-    found = []
-    for name, line in base.read_lines(path):
-        number, _, label = str(line).strip().partition(" ")
-        if number not in texts or not label.strip().isdigit():
-            raise base.ReaderError(f"{name}: no query {number!r} in queries_google.txt")
-        found.append((texts[number], int(label) - 1))
-    return found
+        path = os.path.join(folder, f"queries_{part}.txt")
+        for name, line in base.read_lines(path) if os.path.exists(path) else ():
+            number, _, text = str(line).strip().partition(" ")
+            if not number.isdigit() or not text.strip():
+                raise base.ReaderError(f"{name}: expected '1 tench', found {line!r:.80}")
+            texts[number] = text.strip()
+    return texts
+
+
+def query_of(path: str, queries: Mapping[str, str]) -> str | None:
+    """The query of an image by its folder: "google/q0001/x.jpg" was found by query 1."""
+    folder = path.split("/")[-2] if "/" in path else ""
+    return queries.get(folder[1:].lstrip("0")) if folder.startswith("q") else None
 
 
 def read_meta(

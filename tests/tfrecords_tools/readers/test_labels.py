@@ -55,10 +55,13 @@ def test_webvision_bad_lines(info, tmp_path):
 
 
 def test_webvision_queries_and_meta(info, files):
-    assert webvision.read_queries(info) == [] and list(webvision.read_meta(info)) == []
-    write(info / "queries_google.txt", "1 tench\n2 tinca fish\n")
-    write(info / "queries_synsets_map.txt", "1 1\n2 1\n")
-    assert webvision.read_queries(info) == [("tench", 0), ("tinca fish", 0)]
+    assert webvision.read_queries(info) == {} and list(webvision.read_meta(info)) == []
+    write(info / "queries_google.txt", "1 tench\n12 tinca fish\n")
+    queries = webvision.read_queries(info)
+    assert queries == {"1": "tench", "12": "tinca fish"}
+    assert webvision.query_of("google/q0012/a.jpg", queries) == "tinca fish"
+    assert webvision.query_of("google/q0003/a.jpg", queries) is None
+    assert webvision.query_of("n01/a.jpg", queries) is None
     write(info / "train_meta_list_google.txt", "google/q0001.json 2\ngoogle/q0002.json 1\n")
     files.json(info.parent / "google" / "q0001.json", [{}, {"title": "A tench", "tags": ["fish"]}])
     files.json(info.parent / "google_json" / "q0002.json", [{"title": None}])

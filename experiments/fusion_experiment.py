@@ -1,0 +1,243 @@
+"""Trains and compares Shah2019's fusion classifiers: variants, visual strengths, phrase sets."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import itertools
+import pathlib
+import shlex
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from absl import logging
+
+from experiments import fusion_data, fusion_report
+from experiments.fusion_data import Photos
+from experiments.fusion_flags import PHRASE_SETS, Settings
+from experiments.fusion_phrases import Phrases
+from imgtext_tf import runs, training
+from imgtext_tf.models import fusion_classifier
+
+# One model: variant, visual strength, phrase set ("" where no phrase is seen), seed, fold.
+Case = tuple[str, float, str, int, int]
+
+
+def run(settings: Settings) -> dict[str, Any]:
+    """Trains what is missing of all cases, and reports them all side by side.
+
+    A killed run goes on at the case it was killed in. Each case is a run directory of its own below
+    `cases`, whose `model_last.keras` can be exported.
+
+    Returns:
+        What `result.json` holds; the outcome of `training.fit` if a signal stopped the training.
+
+    Raises:
+        ShardError: if the data set is damaged.
+        RunError: if the run directory holds a run of other settings, or is in use.
+        ValueError: if the generator was trained on photos to evaluate on, or a setting is unknown.
+    """
+    run_dir = runs.RunDirectory(settings.run_dir)
+    labels = fusion_data.read_labels(settings.data_dir)
+    with run_dir.locked():
+        run_dir.begin(
+            dataclasses.asdict(settings) | {"data": fusion_data.description(settings)},
+            script="experiments.train_fusion",
+            module=fusion_classifier.__name__,
+            may_change={*runs.MAY_CHANGE, "data_dir", "verify", "seeds"} - {"max_steps"},
+        )
+        photos = fusion_data.open_photos(settings, labels)
+        phrases = {
+            name: Phrases(settings, labels.terms, name)
+            for name in settings.phrase_sets
+            if any("text" in fusion_classifier.VARIANTS[v] for v in settings.variants)
+        }
+        predictions: dict[Case, tuple[np.ndarray, np.ndarray]] = {}
+        seconds = 0.0
+        for case in cases(settings):
+            train, test = _parts(settings, photos, case)
+            outcome = _run_case(settings, case, train, test, phrases, len(labels.ids))
+            if outcome["status"] == "stopped":
+                return outcome
+            seconds += outcome["seconds"]
+            predictions[case] = (test.ids, outcome["logits"])
+        everything = Photos.joined(list(photos.values()))
+        metrics = fusion_report.metrics_of(settings, labels, everything, photos, predictions)
+        fusion_report.write_pictures(settings, labels, everything, phrases, predictions, run_dir)
+        for name, found in phrases.items():
+            metrics[f"phrases/{name}"] = len(found.index)
+        return run_dir.write_result(
+            metrics=metrics,
+            seed=settings.seed,
+            dataset=fusion_data.description(settings),
+            steps=settings.max_steps,
+            seconds=seconds,
+            parameters=0,
+            command=shlex.join(["python", "-m", "experiments.train_fusion", *sys.argv[1:]]),
+            cases=len(predictions),
+        )
+
+
+def cases(settings: Settings) -> Iterator[Case]:
+    """All models to train, the comparison of one fold and seed together.
+
+    Raises:
+        ValueError: if a variant or phrase set is unknown.
+    """
+    for name in settings.variants:
+        if name not in fusion_classifier.VARIANTS:
+            raise ValueError(f"unknown variant {name!r}: {', '.join(fusion_classifier.VARIANTS)}")
+    for name in settings.phrase_sets:
+        if name not in PHRASE_SETS:
+            raise ValueError(f"unknown phrase set {name!r}: {', '.join(PHRASE_SETS)}")
+    found: dict[Case, None] = {}
+    for number, fold in itertools.product(range(settings.seeds), range(max(1, settings.folds))):
+        seed = settings.seed + number
+        for variant, strength, phrase_set in itertools.product(
+            settings.variants, settings.strengths, settings.phrase_sets
+        ):
+            inputs = fusion_classifier.VARIANTS[variant]
+            # A case that sees no visual feature or no phrase is the same for all of them.
+            strength = strength if "visual" in inputs else 0.0
+            phrase_set = phrase_set if "text" in inputs else ""
+            found[(variant, strength, phrase_set, seed, fold)] = None
+    return iter(found)
+
+
+def _parts(settings: Settings, photos: dict[str, Photos], case: Case) -> tuple[Photos, Photos]:
+    """(photos to train on, photos to evaluate on) of a case."""
+    seed, fold = case[3:]
+    if not settings.folds:
+        train, test = photos["train"], photos[settings.eval_split]
+    else:
+        everything = Photos.joined([photos["train"], photos["val"]])
+        of_fold = folds_of(everything.labels, settings.folds, seed)
+        train = everything.take(np.flatnonzero(of_fold != fold))
+        test = everything.take(np.flatnonzero(of_fold == fold))
+    rows = fusion_data.few_shot_rows(train.labels, settings.most_per_label, seed)
+    return train.take(np.sort(rows)), test
+
+
+def folds_of(labels: np.ndarray, folds: int, seed: int) -> np.ndarray:
+    """The fold of each photo, each label dealt out evenly: [N] int64."""
+    order = np.random.default_rng([seed, folds]).permutation(len(labels))
+    if labels.ndim == 1:
+        order = order[np.argsort(labels[order], kind="stable")]
+    found = np.empty(len(labels), np.int64)
+    found[order] = np.arange(len(labels)) % folds
+    return found
+
+
+def _run_case(
+    settings: Settings,
+    case: Case,
+    train: Photos,
+    test: Photos,
+    phrases: dict[str, Phrases],
+    num_labels: int,
+) -> dict[str, Any]:
+    """Trains the model of a case, or takes its predictions if they are there."""
+    variant, strength, phrase_set, seed, fold = case
+    folder = pathlib.Path(settings.run_dir, "cases", name_of(case))
+    predictions = folder / "predictions.npz"
+    if predictions.exists():
+        with np.load(predictions) as arrays:
+            if np.array_equal(arrays["ids"], test.ids):
+                return {"status": "finished", "seconds": 0.0, "logits": arrays["logits"]}
+    make = functools.partial(_inputs, settings, case, phrases.get(phrase_set))
+    inputs = make(train)
+    training.set_seed(seed, settings.deterministic)
+    model = fusion_classifier.fusion_classifier(
+        num_labels=num_labels,
+        dims={name: array.shape[1] for name, array in inputs.items()},
+        variant=variant,
+        fusion=settings.fusion,
+        fc_units=settings.fc_units,
+        dropout=settings.dropout,
+        normalize=settings.normalize,
+        seed=seed,
+    )
+    optimizer = keras.optimizers.Adam(
+        settings.learning_rate, weight_decay=settings.weight_decay or None
+    )
+    fusion_classifier.compile_classifier(model, optimizer, several_labels=train.labels.ndim > 1)
+    run_dir = runs.RunDirectory(folder)
+    run_dir.begin(
+        dataclasses.asdict(settings)
+        | {"case": list(case), "strength": strength, "phrase_set": phrase_set},
+        script="experiments.train_fusion",
+        module=fusion_classifier.__name__,
+        may_change={*runs.MAY_CHANGE, "data_dir", "verify", "seeds"} - {"max_steps"},
+    )
+    outcome = training.fit(
+        model,
+        functools.partial(_batches, inputs, train.labels, settings.batch_size, seed),
+        run=run_dir,
+        max_steps=settings.max_steps,
+        checkpoint_every=settings.max_steps,
+        seed=seed,
+        deterministic=settings.deterministic,
+    )
+    if outcome["status"] == "stopped":
+        return outcome
+    logits = model.predict(make(test), batch_size=512, verbose=0)["logits"]
+    with runs.atomic_path(predictions) as temporary, open(temporary, "wb") as file:
+        np.savez(file, ids=test.ids, logits=logits)
+    logging.info("%s: %d photos, fold %d done", name_of(case), len(train), fold)
+    return outcome | {"logits": logits}
+
+
+def name_of(case: Case) -> str:
+    """The folder of a case."""
+    variant, strength, phrase_set, seed, fold = case
+    parts = [variant, f"{strength:g}" if strength else "", phrase_set, f"s{seed}", f"f{fold}"]
+    return "-".join(part for part in parts if part)
+
+
+def _inputs(
+    settings: Settings, case: Case, phrases: Phrases | None, photos: Photos
+) -> dict[str, np.ndarray]:
+    """The arrays that a case's model takes."""
+    variant, strength, _, seed, _ = case
+    names = fusion_classifier.VARIANTS[variant]
+    found: dict[str, np.ndarray] = {}
+    if "visual" in names:
+        channels = fusion_data.kept_channels(photos.visual.shape[1], strength, seed)
+        found["visual"] = photos.visual[:, channels]
+    if "text" in names:
+        found["text"] = phrases.embed(phrases.of(photos.phrase))
+    if "phrase" in names:
+        found["phrase"] = photos.phrase
+    return found
+
+
+def _batches(
+    inputs: dict[str, np.ndarray],
+    labels: np.ndarray,
+    batch_size: int,
+    seed: int,
+    start_step: int,
+    num_steps: int,
+) -> tf.data.Dataset:
+    """Batches of training steps: a pure function of (seed, step); short only if all photos are."""
+    size = min(batch_size, len(labels))
+    steps = len(labels) // size
+
+    def rows_of(step: np.ndarray) -> np.ndarray:
+        epoch, place = divmod(int(step), steps)
+        order = np.random.default_rng([seed, epoch]).permutation(len(labels))
+        return order[place * size : (place + 1) * size].astype(np.int64)
+
+    def make_batch(step: tf.Tensor) -> tuple:
+        rows = tf.ensure_shape(tf.numpy_function(rows_of, [step], tf.int64, stateful=False), [size])
+        batch = {name: tf.gather(array, rows) for name, array in constants.items()}
+        return batch, {"logits": tf.gather(truth, rows)}
+
+    constants = {name: tf.constant(array) for name, array in inputs.items()}
+    truth = tf.constant(labels)
+    dataset = tf.data.Dataset.range(start_step, start_step + num_steps)
+    return dataset.map(make_batch, num_parallel_calls=2, deterministic=True).prefetch(4)

@@ -1,0 +1,237 @@
+"""What a comparison of fusion classifiers shows: accuracies or mAP, intervals, pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import tensorflow as tf
+from absl import logging
+
+from experiments import phrase_data
+from experiments.fusion_data import Labels, Photos
+from experiments.fusion_flags import Settings
+from experiments.fusion_phrases import Phrases
+from imgtext_tf import figures, label_figures, runs
+from imgtext_tf.data import examples, images, pipeline
+from imgtext_tf.metrics import classification, multilabel
+
+if TYPE_CHECKING:
+    from experiments.fusion_experiment import Case
+
+_PRECISION = 0.8  # of Section 4.2.3
+_RESAMPLES, _RESAMPLES_OF_MAP = 1000, 100
+_TILES = 12
+# A comparison's name: variant/strength/phrase set.
+Scores = dict[str, list[tuple[np.ndarray, np.ndarray]]]
+
+
+def by_comparison(photos: Photos, predictions: dict[Case, tuple[np.ndarray, np.ndarray]]) -> Scores:
+    """Comparison -> for each seed (labels, logits) of all its photos, folds joined."""
+    row_of = {name: row for row, name in enumerate(photos.ids.tolist())}
+    joined: dict[tuple, list[tuple[np.ndarray, np.ndarray]]] = {}
+    for (variant, strength, phrase_set, seed, _), parts in predictions.items():
+        name = "/".join(x for x in (variant, f"{strength:g}" if strength else "", phrase_set) if x)
+        joined.setdefault((name, seed), []).append(parts)
+    found: Scores = {}
+    for (name, _), parts in joined.items():
+        ids = np.concatenate([part[0] for part in parts])
+        order = np.argsort(ids)
+        rows = np.array([row_of[one] for one in ids[order].tolist()])
+        logits = np.concatenate([part[1] for part in parts])[order]
+        found.setdefault(name, []).append((photos.labels[rows], logits))
+    return found
+
+
+def metrics_of(
+    settings: Settings,
+    labels: Labels,
+    everything: Photos,
+    photos: dict[str, Photos],
+    predictions: dict[Case, tuple[np.ndarray, np.ndarray]],
+) -> dict[str, Any]:
+    """All metrics, flat: `<comparison>/<metric>`, with intervals and gains over visual only."""
+    scores = by_comparison(everything, predictions)
+    metrics: dict[str, Any] = {"train_photos": len(photos["train"])}
+    for name, seeds in scores.items():
+        found = (
+            _several_labels(settings, labels, photos["train"], seeds)
+            if everything.labels.ndim > 1
+            else _one_label(settings, seeds)
+        )
+        variant, *rest = name.split("/")
+        baseline = f"visual/{rest[0]}" if rest else ""
+        if variant not in ("visual", "text") and baseline in scores:
+            found |= _gain(settings, labels, seeds, scores[baseline])
+        metrics |= {f"{name}/{metric}": value for metric, value in found.items()}
+        shown = {key: round(value, 4) for key, value in found.items() if "/" not in key}
+        logging.info("%s: %s", name, shown)
+    return metrics
+
+
+def _one_label(settings: Settings, seeds: list) -> dict[str, float]:
+    found = {}
+    for k in (1, 5):
+        values = [multilabel.top_k_accuracy(logits, truth, k) for truth, logits in seeds]
+        found |= {f"top{k}": float(np.mean(values)), f"top{k}_sd": float(np.std(values))}
+    right = np.mean([logits.argmax(1) == truth for truth, logits in seeds], axis=0)
+    found["top1_low"], found["top1_high"] = _interval(np.mean, right, settings=settings)
+    return found
+
+
+def _several_labels(
+    settings: Settings, labels: Labels, train: Photos, seeds: list
+) -> dict[str, float]:
+    chosen, how = labels.trainable, {"unannotated": settings.unannotated}
+    maps, recalls, slices = [], [], []
+    counts = (train.labels == 1).sum(0)
+    cuts = np.quantile(counts[chosen], [1 / 3, 2 / 3])
+    group = np.digitize(counts, cuts)
+    for truth, logits in seeds:
+        found = multilabel.average_precisions(logits, truth, **how)
+        maps.append(_mean(found[chosen]))
+        recalls.append(multilabel.recall_at_precision(logits, truth, _PRECISION))
+        slices.append([_mean(found[chosen & (group == part)]) for part in range(3)])
+    result = {
+        "map": float(np.mean(maps)),
+        "map_sd": float(np.std(maps)),
+        "recall_at_80_precision": float(np.mean(recalls)),
+    }
+    for name, value in zip(("rare", "middle", "frequent"), np.mean(slices, axis=0), strict=True):
+        result[f"map_{name}"] = float(value)
+    result["map_low"], result["map_high"] = _interval(
+        lambda rows: _map_of(seeds[:1], rows, labels, settings),
+        np.arange(len(seeds[0][0])),
+        settings=settings,
+        resamples=_RESAMPLES_OF_MAP,
+    )
+    return result
+
+
+def _mean(precisions: np.ndarray) -> float:
+    """The mean over the labels that have an average precision; 0 if none has."""
+    known = precisions[np.isfinite(precisions)]
+    return float(known.mean()) if len(known) else 0.0
+
+
+def _gain(settings: Settings, labels: Labels, seeds: list, baseline: list) -> dict[str, float]:
+    """The gain over visual only on the same photos, with a paired bootstrap interval."""
+    pairs = list(zip(seeds, baseline, strict=True))
+    if seeds[0][0].ndim == 1:
+        right = [
+            (ours.argmax(1) == truth).astype(float) - (theirs.argmax(1) == truth)
+            for (truth, ours), (_, theirs) in pairs
+        ]
+        gain = np.mean(right, axis=0)
+        low, high = _interval(np.mean, gain, settings=settings)
+        return {"gain": float(gain.mean()), "gain_low": low, "gain_high": high}
+
+    def difference(rows: np.ndarray) -> float:
+        ours, theirs = (_map_of(side[:1], rows, labels, settings) for side in (seeds, baseline))
+        return ours - theirs
+
+    rows = np.arange(len(seeds[0][0]))
+    low, high = _interval(difference, rows, settings=settings, resamples=_RESAMPLES_OF_MAP)
+    every = [_map_of([s], rows, labels, settings) for s in seeds]
+    base = [_map_of([s], rows, labels, settings) for s in baseline]
+    return {
+        "gain": float(np.mean(every) - np.mean(base)),
+        "gain_low": low,
+        "gain_high": high,
+    }
+
+
+def _map_of(seeds: list, rows: np.ndarray, labels: Labels, settings: Settings) -> float:
+    truth, logits = seeds[0]
+    chosen = labels.trainable
+    return multilabel.mean_average_precision(
+        logits[rows][:, chosen], truth[rows][:, chosen], unannotated=settings.unannotated
+    )
+
+
+def _interval(
+    statistic: Callable, values: np.ndarray, *, settings: Settings, resamples: int = _RESAMPLES
+) -> tuple[float, float]:
+    return classification.bootstrap_interval(
+        statistic, values, resamples=resamples, seed=settings.seed
+    )
+
+
+def write_pictures(
+    settings: Settings,
+    labels: Labels,
+    everything: Photos,
+    phrases: dict[str, Phrases],
+    predictions: dict[Case, tuple[np.ndarray, np.ndarray]],
+    run_dir: runs.RunDirectory,
+) -> None:
+    """Fig. 4 (precision against recall, gain by frequency) and Fig. 5 (a sheet of photos)."""
+    scores = by_comparison(everything, predictions)
+    first = {name: seeds[0] for name, seeds in scores.items()}
+    if everything.labels.ndim > 1:
+        curves = {
+            name: multilabel.precision_recall(logits, truth)[:2]
+            for name, (truth, logits) in first.items()
+        }
+        figure = label_figures.precision_recall_figure(curves)
+        figures.save(figure, run_dir.figures / "precision_recall.png")
+    strength = f"{max(settings.strengths):g}"
+    names = f"visual/{strength}", f"multimodal/{strength}/{settings.phrase_sets[0]}"
+    if not all(name in first for name in names):
+        return
+    (truth, base), (_, ours) = first[names[0]], first[names[1]]
+    if everything.labels.ndim > 1:
+        counts = (truth == 1).sum(0)
+        how = {"unannotated": settings.unannotated}
+        gains = multilabel.average_precisions(ours, truth, **how) - (
+            multilabel.average_precisions(base, truth, **how)
+        )
+        terms = [names[0] for names in labels.terms]
+        figure = label_figures.gain_figure(counts, gains, terms)
+        figures.save(figure, run_dir.figures / "gain_by_frequency.png")
+        return
+    order = np.argsort(_ids_of(everything, predictions, names[1]))
+    ids = _ids_of(everything, predictions, names[1])[order]
+    tiles = _tiles(settings, labels, everything, phrases, ids, truth, base, ours)
+    if tiles:
+        figures.save(figures.pair_sheet(tiles), run_dir.figures / "examples.png")
+
+
+def _ids_of(photos: Photos, predictions: dict, name: str) -> np.ndarray:
+    variant, strength, phrase_set = name.split("/")
+    seeds = sorted({case[3] for case in predictions})
+    return np.concatenate(
+        [
+            ids
+            for case, (ids, _) in predictions.items()
+            if case[:4] == (variant, float(strength), phrase_set, seeds[0])
+        ]
+    )
+
+
+def _tiles(settings, labels, everything, phrases, ids, truth, base, ours):
+    """Photos that one of both models gets right and the other does not, with their phrases."""
+    a, b = base.argmax(1) == truth, ours.argmax(1) == truth
+    chosen = [*np.flatnonzero(~a & b)[: _TILES // 2], *np.flatnonzero(a & ~b)[: _TILES // 2]]
+    row_of = {name: row for row, name in enumerate(everything.ids.tolist())}
+    needed = ("train", "val") if settings.folds else (settings.eval_split,)
+    readers = phrase_data.open_readers(settings.data_dir, "image_labels", needed, verify="size")
+    tiles = []
+    for place in chosen:
+        name = ids[place]
+        reader = next(r for r in readers.values() if name.encode() in r.index["id"])
+        row = pipeline.rows_of_ids(reader.index, [name])
+        photo = examples.from_bytes("image_labels", reader.read(row)[0])
+        own = phrases[settings.phrase_sets[0]].of(everything.phrase[[row_of[name]]])[0]
+        visual = labels.terms[base[place].argmax()][0]
+        tiles.append(
+            figures.PairTile(
+                image=figures.thinned(images.decode_pixels(tf.constant(photo["image"])).numpy()),
+                text=f"{', '.join(own)} (visual only: {visual})",
+                truth=labels.terms[truth[place]][0],
+                predicted=labels.terms[ours[place].argmax()][0],
+                title=name,
+            )
+        )
+    return tiles

@@ -1,0 +1,444 @@
+"""Shah2019 end to end on coloured squares: phrases, text encoder, fusion, zero-shot, exports."""
+
+import copy
+import csv
+import dataclasses
+import json
+import pathlib
+import shutil
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from absl import flags
+
+from experiments import (
+    common_flags,
+    edit_phrases,
+    evaluate_zero_shot,
+    export_phrases,
+    fusion_data,
+    fusion_experiment,
+    fusion_flags,
+    fusion_phrases,
+    generate_phrases,
+    phrase_experiment,
+    phrase_flags,
+    settings_flags,
+    train_query_encoder,
+)
+from experiments.phrase_generation import PhraseGenerator
+from imgtext_tf import label_figures, runs
+from tfrecords_tools import build_labels, build_queries
+
+COLOURS = {"red": (220, 30, 30), "green": (30, 200, 40), "blue": (40, 40, 220), "grey": (128,) * 3}
+# Words of each colour, so that phrases and labels are not the same words.
+WORDS = {
+    "red": ["red", "tomato", "red tomato"],
+    "green": ["green", "grass", "green grass"],
+    "blue": ["blue", "sea", "blue sea"],
+    "grey": ["grey", "stone", "grey stone"],
+}
+BACKBONE = {"backbone": "small_cnn", "backbone_weights": "none", "image_size": 32}
+
+
+def photo(path, colour, seed):
+    rng = np.random.default_rng(seed)
+    pixels = np.clip(np.array(COLOURS[colour]) + rng.normal(0, 12, [32, 32, 3]), 0, 255)
+    path.write_bytes(tf.io.encode_png(pixels.astype(np.uint8)).numpy())
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """Folder with shards `queries`, `labels` (one a photo) and `tags` (several)."""
+    root = tmp_path_factory.mktemp("shah")
+    for folder in ("photos", "pairs", "info", "oi"):
+        (root / folder).mkdir()
+    pairs, train, val = {"train": [], "validation": []}, [], []
+    tags = {"train": [], "validation": [], "test": []}
+    for number, colour in enumerate(list(COLOURS) * 16):
+        name = f"q{number}.png"
+        photo(root / "photos" / name, colour, number)
+        split = "validation" if number >= 48 else "train"
+        own = [WORDS[colour][number % 3], WORDS[colour][(number + 1) % 3]]
+        pairs[split] += [f"{word}\t{name}\n" for word in [*own, "photo"]]
+    for number, colour in enumerate(list(COLOURS) * 12):
+        name = f"l{number}.jpg"
+        photo(root / "photos" / name, colour, 1000 + number)
+        line = f"{name} {list(COLOURS).index(colour)}\n"
+        (val if number >= 32 else train).append(line)
+        split = ("train", "train", "validation", "test")[number // 12]
+        tags[split] += [
+            f"l{number},v,/m/{place},{int(other == colour)}\n"
+            for place, other in enumerate(COLOURS)
+            if (number + place) % 5
+        ]
+    for split, lines in pairs.items():
+        (root / "pairs" / f"{split}.tsv").write_text("".join(lines))
+    (root / "info" / "synsets.txt").write_text(
+        "".join(f"n{place} {name}, {WORDS[name][1]} thing\n" for place, name in enumerate(COLOURS))
+    )
+    (root / "info" / "train_filelist_google.txt").write_text("".join(train))
+    (root / "info" / "val_filelist.txt").write_text("".join(val))
+    for split, lines in tags.items():
+        text = "ImageID,Source,LabelName,Confidence\n" + "".join(lines)
+        (root / "oi" / f"{split}-annotations-human-imagelabels.csv").write_text(text)
+    names = "".join(f"/m/{place},{name}\n" for place, name in enumerate(COLOURS))
+    (root / "oi" / "class-descriptions.csv").write_text(names)
+    photos = str(root / "photos")
+    build_queries.run(build_queries.Settings(str(root / "queries"), str(root / "pairs"), photos))
+    build_labels.run(
+        build_labels.Settings(str(root / "labels"), photos, webvision_dir=str(root / "info"))
+    )
+    build_labels.run(
+        build_labels.Settings(
+            str(root / "tags"), photos, openimages_dir=str(root / "oi"), least_positives=1
+        )
+    )
+    (root / "texts.tsv").write_text(
+        "".join(
+            f"{n}{i}\t{word} {i}\n" for n, own in WORDS.items() for i in range(8) for word in own
+        )
+    )
+    return root
+
+
+@pytest.fixture(scope="module")
+def phrases(data):
+    """A trained phrase generator: (settings, result)."""
+    settings = phrase_flags.Settings(
+        str(data / "queries"),
+        str(data / "phrases"),
+        **BACKBONE,
+        tune_backbone=False,
+        cache_features="auto",
+        embedding_dim=8,
+        min_images=3,
+        num_sampled=4,
+        learning_rate=0.03,
+        batch_size=24,
+        max_steps=60,
+        checkpoint_every=30,
+        eval_split="val",
+    )
+    return settings, phrase_experiment.run(settings)
+
+
+@pytest.fixture(scope="module")
+def text(data):
+    settings = train_query_encoder.Settings(
+        str(data / "text"),
+        texts=(str(data / "texts.tsv"),),
+        held_out=0.2,
+        buckets=512,
+        dim=8,
+        gram_dim=8,
+        learning_rate=0.02,
+        batch_size=8,
+        max_steps=15,
+        checkpoint_every=15,
+    )
+    return train_query_encoder.run(settings)
+
+
+@pytest.fixture(scope="module")
+def fusion(data, phrases, text):
+    settings = fusion_flags.Settings(
+        str(data / "labels"),
+        str(data / "fusion"),
+        str(data / "phrases"),
+        str(data / "text"),
+        **BACKBONE,
+        central_fraction=1.0,
+        variants=("visual", "multimodal"),
+        strengths=(0.5,),
+        fc_units=(16,),
+        learning_rate=0.02,
+        batch_size=16,
+        max_steps=25,
+        folds=2,
+        eval_split="val",
+    )
+    return settings, fusion_experiment.run(settings)
+
+
+def test_phrases_are_right(phrases, data):
+    _, result = phrases
+    metrics = result["metrics"]
+    assert metrics["val/prototypes/precision@1"] > 0.5 > metrics["val/frequency/precision@3"]
+    assert metrics["prototypes"] == 13 and metrics["queries"] == 13
+    assert {"val/nearest_photo/precision@3", "val/photo_ap/weights/6-20"} <= set(metrics)
+    seen = (data / "phrases" / "train_images.txt").read_text().split()
+    assert len(seen) == 48
+    lines = (data / "phrases" / "phrases_val.tsv").read_text().splitlines()
+    assert len(lines) == 17 and lines[0].startswith("id\tweights\tprototypes")
+
+
+def test_a_finished_run_is_evaluated_again(phrases):
+    settings, result = phrases
+    again = phrase_experiment.run(dataclasses.replace(settings, eval_only=True))
+    assert again["metrics"] == result["metrics"]
+
+
+def test_phrases_of_any_photo(phrases, data, capsys):
+    red = str(data / "photos" / "l0.jpg")
+    settings = generate_phrases.Settings(str(data / "phrases"), top=2, exclude=("photo",))
+    ((path, found),) = generate_phrases.run(settings, [red])
+    assert path == red and len(found) == 2
+    assert found[0][0] in WORDS["red"] and found[0][1] >= found[1][1] > -1
+    (data / "no.jpg").write_bytes(b"no image")
+    with pytest.raises(ValueError, match="no.jpg"):
+        generate_phrases.run(settings, [str(data / "no.jpg")])
+
+
+def test_phrases_come_and_go_without_training(phrases, data, tmp_path):
+    copy_of = tmp_path / "run"
+    shutil.copytree(data / "phrases", copy_of)
+    paths = [str(data / "photos" / f"l{number}.jpg") for number in (0, 4, 8)]
+    before = len(PhraseGenerator(str(copy_of)).index)
+    added = edit_phrases.Settings(str(copy_of), add="fire engine", remove=("photo",))
+    assert edit_phrases.run(added, paths) == before
+    generator = PhraseGenerator(str(copy_of))
+    assert "photo" not in generator.index.ids
+    names = [name for name, _ in generator.phrases(paths[:1], k=3)[0]]
+    assert "fire engine" in names
+    with pytest.raises(ValueError, match="'photo' is no phrase"):
+        edit_phrases.run(edit_phrases.Settings(str(copy_of), remove=("photo",)))
+    with pytest.raises(ValueError, match="with photos"):
+        edit_phrases.run(edit_phrases.Settings(str(copy_of), add="fire engine"))
+
+
+def test_the_text_encoder_reports_baselines(text):
+    metrics = text["metrics"]
+    assert {"texts/recall@1", "untrained/texts/mrr", "tf-idf/texts/recall@10"} <= set(metrics)
+
+
+def test_fusion_compares_everything_twice(fusion, data):
+    _, result = fusion
+    metrics = result["metrics"]
+    for name in ("visual/0.5", "multimodal/0.5/all"):
+        assert 0 <= metrics[f"{name}/top1_low"] <= metrics[f"{name}/top1"]
+    for phrase_set in ("all", "without_labels"):
+        assert {f"multimodal/0.5/{phrase_set}/gain_low"} <= set(metrics)
+    assert metrics["multimodal/0.5/all/top1"] > 0.6
+    assert metrics["phrases/without_labels"] < metrics["phrases/all"]
+    # A fold: visual once, both with two phrase sets.
+    assert result["cases"] == 2 * (1 + 2)
+    assert (data / "fusion" / "figures" / "examples.png").exists() or metrics[
+        "visual/0.5/top1"
+    ] == 1
+
+
+def test_a_second_run_trains_nothing(fusion, data):
+    settings, result = fusion
+    files = sorted((data / "fusion" / "cases").rglob("model_last.keras"))
+    before = [path.stat().st_mtime_ns for path in files]
+    again = fusion_experiment.run(settings)
+    assert [path.stat().st_mtime_ns for path in files] == before
+    assert again["metrics"] == result["metrics"]
+
+
+def test_several_labels(data, phrases, text):
+    settings = fusion_flags.Settings(
+        str(data / "tags"),
+        str(data / "fusion_tags"),
+        str(data / "phrases"),
+        str(data / "text"),
+        **BACKBONE,
+        central_fraction=1.0,
+        variants=("visual", "text"),
+        phrase_sets=("all",),
+        fc_units=(16,),
+        learning_rate=0.02,
+        batch_size=16,
+        max_steps=25,
+    )
+    metrics = fusion_experiment.run(settings)["metrics"]
+    assert 0.3 < metrics["text/all/map"] <= 1
+    assert {"visual/1/map_rare", "visual/1/recall_at_80_precision"} <= set(metrics)
+    assert (data / "fusion_tags" / "figures" / "precision_recall.png").exists()
+
+
+def test_photos_of_the_generator_are_left_out(data, phrases, text):
+    settings = fusion_flags.Settings(
+        str(data / "labels"), "", str(data / "phrases"), str(data / "text"), **BACKBONE,
+        central_fraction=1.0, eval_split="val",
+    )  # fmt: skip
+    labels = fusion_data.read_labels(settings.data_dir)
+    everything = fusion_data.open_photos(settings, labels)
+    path = pathlib.Path(settings.generator, "train_images.txt")
+    before = path.read_text()
+    try:
+        known = everything["train"].image_ids[:3]
+        path.write_text(before + "".join(f"{name.decode()}\n" for name in known))
+        fewer = fusion_data.open_photos(settings, labels)
+        assert len(fewer["train"]) == len(everything["train"]) - 3
+        path.write_text(everything["val"].image_ids[0].decode())
+        with pytest.raises(ValueError, match="trained on 1 photos of split val"):
+            fusion_data.open_photos(settings, labels)
+    finally:
+        path.write_text(before)
+
+
+def test_zero_shot(data, phrases):
+    settings = evaluate_zero_shot.Settings(
+        str(data / "labels"), str(data / "zero"), str(data / "phrases"), **BACKBONE,
+        output_space="large", buckets=512, max_steps=10, eval_split="val",
+    )  # fmt: skip
+    metrics = evaluate_zero_shot.run(settings)["metrics"]
+    assert metrics["all/top1"] > 0.6 and metrics["all/terms_that_are_queries"] == 0.5
+    assert metrics["without_labels/terms_that_are_queries"] == 0
+
+
+def test_nearest_terms():
+    scores = np.array([[0.1, 0.9, 0.3], [0.5, 0.2, 0.4]])
+    np.testing.assert_array_equal(
+        evaluate_zero_shot.nearest_terms(scores, [2, 1]), [[0.9, 0.3], [0.5, 0.4]]
+    )
+
+
+@pytest.mark.parametrize("backend", ["exact", "ivf"])
+def test_the_exported_generator_gives_the_same_phrases(backend, phrases, data, tmp_path):
+    export_phrases.run(
+        export_phrases.Settings(
+            str(tmp_path / "out"), run_dir=str(data / "phrases"), backend=backend
+        )
+    )
+    served = tf.saved_model.load(str(tmp_path / "out")).signatures["serving_default"]
+    paths = [data / "photos" / "l0.jpg", data / "photos" / "l1.jpg"]
+    found = served(image=tf.constant([path.read_bytes() for path in paths]))
+    expected = generate_phrases.run(
+        generate_phrases.Settings(str(data / "phrases")), [str(path) for path in paths]
+    )
+    for row, (_, own) in enumerate(expected):
+        assert [name.decode() for name in found["phrases"][row].numpy()] == [n for n, _ in own]
+        np.testing.assert_allclose(found["scores"][row], [s for _, s in own], atol=1e-4)
+
+
+def test_the_exported_chain_gives_the_same_label(fusion, data, tmp_path):
+    settings, _ = fusion
+    case = data / "fusion" / "cases" / "multimodal-0.5-without_labels-s0-f0"
+    export_phrases.run(export_phrases.Settings(str(tmp_path / "out"), case=str(case)))
+    served = tf.saved_model.load(str(tmp_path / "out")).signatures["serving_default"]
+    with np.load(case / "predictions.npz") as arrays:
+        ids, logits = arrays["ids"][:4].tolist(), arrays["logits"][:4]
+    files = [(data / "photos" / name).read_bytes() for name in ids]
+    found = served(image=tf.constant(files))
+    np.testing.assert_allclose(found["probabilities"], tf.nn.softmax(logits), atol=0.02)
+    labels = fusion_data.read_labels(settings.data_dir)
+    names = [labels.terms[place][0] for place in logits.argmax(1)]
+    assert [name.decode() for name in found["label"].numpy()] == names
+    with pytest.raises(FileExistsError):
+        export_phrases.run(export_phrases.Settings(str(tmp_path / "out"), case=str(case)))
+
+
+def test_fewer_than_three_phrases():
+    one, two = np.array([1.0, 3]), np.array([3.0, 5])
+    found = fusion_phrases.mean_of_phrases([[one, two], [two], []], 2)
+    np.testing.assert_array_equal(found, [[2, 4], [3, 5], [0, 0]])
+
+
+def test_phrases_with_a_word_of_a_label():
+    stems = fusion_phrases.label_stems([["dog", "domestic cat"], ["skis"]])
+    assert stems & fusion_phrases.stems_of("Two dogs run")
+    assert stems & fusion_phrases.stems_of("skiing")
+    assert not stems & fusion_phrases.stems_of("doghouse")
+    assert fusion_phrases.is_english("a-b c'd") and not fusion_phrases.is_english("perro pequeño")
+
+
+def test_cases_without_what_they_do_not_see():
+    settings = fusion_flags.Settings(
+        "", "", "", "", variants=("visual", "text", "bottleneck", "everything"),
+        strengths=(0.1, 1.0), seeds=2,
+    )  # fmt: skip
+    found = list(fusion_experiment.cases(settings))
+    assert len(found) == len(set(found)) == 2 * (2 + 2 + 2 + 4)
+    assert ("visual", 0.1, "", 1, 0) in found and ("text", 0.0, "all", 0, 0) in found
+    with pytest.raises(ValueError, match="unknown variant 'pixels'"):
+        list(fusion_experiment.cases(dataclasses.replace(settings, variants=("pixels",))))
+
+
+def test_figures_of_several_labels(tmp_path):
+    curve = (np.array([1, 0.5]), np.array([0.2, 1.0]))
+    figure = label_figures.precision_recall_figure({"visual": curve, "multimodal": curve})
+    assert len(figure.axes[0].lines) == 3
+    gains = np.array([0.1, np.nan, -0.2])
+    figure = label_figures.gain_figure(np.array([5, 1, 100]), gains, ["a", "b", "c"])
+    assert {text.get_text() for text in figure.axes[0].texts} == {"a", "c"}
+
+
+def test_folds_and_few_shots():
+    labels = np.repeat([0, 1, 2], [20, 10, 5])
+    folds = fusion_experiment.folds_of(labels, 5, seed=1)
+    counts = np.array([[((folds == f) & (labels == c)).sum() for c in range(3)] for f in range(5)])
+    assert (counts == [[4, 2, 1]] * 5).all()
+    rows = fusion_data.few_shot_rows(labels, 3, seed=0)
+    assert np.bincount(labels[rows]).tolist() == [3, 3, 3]
+    assert len(fusion_data.few_shot_rows(labels, 0, seed=0)) == 35
+
+
+def test_strength_keeps_a_share_of_the_channels():
+    assert len(fusion_data.kept_channels(1280, 0.1, 0)) == 128
+    assert fusion_data.kept_channels(10, 1.0, 0).tolist() == list(range(10))
+    assert not np.array_equal(
+        fusion_data.kept_channels(1280, 0.1, 0), fusion_data.kept_channels(1280, 0.1, 1)
+    )
+
+
+SCRIPTS = {
+    "phrases": phrase_flags,
+    "query_encoder": train_query_encoder,
+    "zero_shot": evaluate_zero_shot,
+}
+FILES = sorted((common_flags.FLAGFILES / "shah2019").glob("*.flags"))
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_flagfiles_are_read_by_their_scripts(path):
+    stem = path.stem.removeprefix("small_")
+    module = SCRIPTS.get(stem, fusion_flags)
+    values = flags.FlagValues()
+    for flag in flags.FLAGS.get_key_flags_for_module(common_flags):
+        values[flag.name] = copy.deepcopy(flag)
+    settings_flags.define(module.Settings, module.HELP, module.CHOICES, values)
+    required = {name: "x" for name in settings_flags.names_of(module.Settings)}
+    values(["script", f"--flagfile={path}", *(f"--{k}={v}" for k, v in required.items())])
+    settings = settings_flags.read(module.Settings, values)
+    for line in path.read_text().splitlines():
+        if line.startswith("--") and "=" in line:
+            name, value = line[2:].split("=")
+            found = getattr(settings, name)
+            found = ",".join(f"{x:g}" if isinstance(x, float) else str(x) for x in found) if (
+                isinstance(found, tuple)) else found  # fmt: skip
+            assert str(found) == value or float(found) == float(value)
+
+
+def test_no_flag_at_all_means_the_defaults_of_the_settings():
+    for module in (*SCRIPTS.values(), fusion_flags):
+        values = flags.FlagValues()
+        for flag in flags.FLAGS.get_key_flags_for_module(common_flags):
+            values[flag.name] = copy.deepcopy(flag)
+        settings_flags.define(module.Settings, module.HELP, module.CHOICES, values)
+        names = settings_flags.names_of(module.Settings)
+        values(["script", *(f"--{name}=x" for name in names)])
+        found = settings_flags.read(module.Settings, values)
+        assert found == module.Settings(**dict.fromkeys(names, "x"))
+
+
+def test_tables_name_flagfiles_and_metrics():
+    folder = pathlib.Path(common_flags.FLAGFILES).parent / "tables"
+    known = set(common_flags.installed_flagfiles())
+    for path in sorted(folder.glob("shah2019_*.csv")):
+        header, *rows = path.read_text().splitlines()
+        assert header == "row,flagfile,metric,value,unit,note"
+        assert rows
+        for row in csv.DictReader(path.read_text().splitlines()):
+            assert row["flagfile"] in known and float(row["value"]) > 0
+
+
+def test_a_result_has_what_tables_need(fusion, data):
+    result = json.loads((data / "fusion" / "result.json").read_text())
+    assert {"metrics", "seed", "dataset", "steps", "seconds", "environment"} <= set(result)
+    assert runs.read_json(data / "fusion" / "settings.json")["script"] == (
+        "experiments.train_fusion"
+    )
