@@ -99,14 +99,14 @@ def run(settings: Settings) -> dict[str, Any]:
     if not classifier.run.calibration:
         logging.warning(
             "%s has no calibration.json: probabilities are not calibrated; "
-            "train_classic --eval_only makes it", settings.run_dir,
+            "its training script makes it with --eval_only", settings.run_dir,
         )  # fmt: skip
     # Made before the long part, since some models have no attention.
     explainer = explain.Explainer(classifier.run.model) if settings.explain else None
     bad_file = output.with_name(f"{output.stem}_bad.tsv")
     started, predicted, bad = time.monotonic(), 0, []
     with relation_predictions.Partial(
-        output.with_suffix(".partial"), _identity(settings)
+        output.with_suffix(".partial"), _identity(settings, classifier)
     ) as partial:
         for result in _results(classifier, settings, partial, total):
             predicted += 1
@@ -115,7 +115,7 @@ def run(settings: Settings) -> dict[str, Any]:
                 if len(bad) > settings.max_bad_records * total:
                     relation_predictions.write_bad(bad_file, bad)
                     raise ValueError(_too_many(bad, total, settings, bad_file))
-        counts = relation_predictions.write(output, partial, classifier.labels)
+        counts = relation_predictions.write(output, partial)
     relation_predictions.write_bad(bad_file, bad)
     seconds = time.monotonic() - started
     calibration = {
@@ -143,10 +143,14 @@ def _items(settings: Settings) -> Iterator[pairs.Item]:
     return pairs.read(settings.input, settings.images_dir or None)
 
 
-def _identity(settings: Settings) -> dict[str, Any]:
+def _identity(settings: Settings, classifier: predict.Classifier) -> dict[str, Any]:
     """What all predictions of one output have in common."""
     model = runs.RunDirectory(settings.run_dir).model_file(settings.which)
-    return {"model": files.sha256_of(str(model)), "abstain_below": settings.abstain_below}
+    return {
+        "model": files.sha256_of(str(model)),
+        "temperature": classifier.run.temperature,
+        "abstain_below": settings.abstain_below,
+    }
 
 
 def _results(

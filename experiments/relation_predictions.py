@@ -8,10 +8,10 @@ import itertools
 import json
 import pathlib
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from imgtext_tf import explain, figures, predict, relations, runs
+from imgtext_tf import explain, figures, predict, runs
 from imgtext_tf.data import pairs
 from imgtext_tf.data.shards import BadRecord
 
@@ -91,10 +91,9 @@ class Partial:
         self._path.unlink()
 
 
-def write(output: pathlib.Path, partial: Partial, labels: Sequence[str]) -> dict[str, Any]:
+def write(output: pathlib.Path, partial: Partial) -> dict[str, Any]:
     """Writes JSONL and CSV; gives the counts of classes, abstentions and warnings."""
     classes, abstained, warned = collections.Counter(), 0, 0
-    has_metrics = tuple(labels) == relations.RELATIONS
     with (
         runs.atomic_path(output) as lines,
         runs.atomic_path(output.with_suffix(".csv")) as table,
@@ -104,7 +103,7 @@ def write(output: pathlib.Path, partial: Partial, labels: Sequence[str]) -> dict
         writer = csv.writer(sheet)
         for number, prediction in enumerate(partial):
             jsonl.write(json.dumps(prediction, ensure_ascii=False) + "\n")
-            row = _row(prediction, has_metrics)
+            row = _row(prediction)
             if number == 0:
                 writer.writerow(row)
             writer.writerow(row.values())
@@ -115,11 +114,10 @@ def write(output: pathlib.Path, partial: Partial, labels: Sequence[str]) -> dict
     return {"classes": dict(classes.most_common()), "abstained": abstained, "warned": warned}
 
 
-def _row(prediction: dict[str, Any], has_metrics: bool) -> dict[str, Any]:
+def _row(prediction: dict[str, Any]) -> dict[str, Any]:
     """A prediction as a row of the table."""
     row = {name: prediction[name] for name in ("id", "label", "probability")}
-    if has_metrics:
-        row |= {metric: prediction["metrics"].get(metric, "") for metric in relations.METRIC_VALUES}
+    row |= {metric: prediction["metrics"].get(metric, "") for metric in prediction["marginals"]}
     row |= {f"p({name})": share for name, share in prediction["probabilities"].items()}
     for metric, shares in prediction["marginals"].items():
         row |= {f"p({metric} {value})": share for value, share in shares.items()}

@@ -3,7 +3,9 @@ r"""Trains and evaluates the "classic" classifier of the eight image-text relati
     python -m experiments.train_classic --flagfile=otto2020/table5_classic.flags \
         --data_dir=datasets/relations --run_dir=runs/classic --vectors=crawl-300d-2M.vec.gz
 
-Started again with the same flags it goes on where it stopped.
+Started again with the same flags it goes on where it stopped. With `--init_from=runs/classic` it
+starts from another run's weights, and with an output layer of its own where the data has other
+classes (`tfrecords_tools.build --labels`).
 
 Reference: Otto2020, Section 4.2 and Table 5.
 """

@@ -9,7 +9,9 @@ hidden.
 from __future__ import annotations
 
 import dataclasses
+import warnings
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import keras
 import numpy as np
@@ -86,8 +88,7 @@ class Explainer:
         if "image" in model.input:
             self._encoder = model.get_layer("image_encoder")
             model = model.get_layer("relation_classifier")
-        names = [layer.name for layer in model.layers]
-        if "text_encoder" not in names:
+        if not any(layer.name == "text_encoder" for layer in model.layers):
             raise ValueError("the model reads no text: there is no attention to show")
         self._model = model
         text = model.get_layer("text_encoder")
@@ -98,9 +99,8 @@ class Explainer:
         self._of_sentences = _weights(text, "sentence_attention")
         words = text.get_layer("sentences").encoder
         self._of_words = _weights(words, "word_attention")
-        self._of_regions = None
-        if "regions" in words.input:
-            self._of_regions = _weights(words, "region_attention")
+        has_regions = "regions" in words.input
+        self._of_regions = _weights(words, "region_attention") if has_regions else None
 
     def __call__(self, inputs: Mapping[str, tf.Tensor]) -> Attention:
         """The attention weights for one pair.
@@ -117,11 +117,11 @@ class Explainer:
             flat = tf.reshape(regions, [1, height * width, depth])
             of_words["regions"] = tf.repeat(flat, count, axis=0)
             of_words["context"] = tf.repeat(tf.reduce_mean(regions, axis=[1, 2]), count, axis=0)
-        words = _run(self._of_words, of_words)[:, -length:]  # mode "prepend": the image comes first
-        sentences = _run(self._of_sentences, of_text)[0]
+        words = _run(self._of_words, of_words).numpy()[:, -length:]  # "prepend": the image first
+        sentences = _run(self._of_sentences, of_text).numpy()[0]
         if self._of_regions is None:
             return Attention(sentences, words)
-        by_region = _run(self._of_regions, of_words)
+        by_region = _run(self._of_regions, of_words).numpy()
         return Attention(sentences, words, by_region.reshape(count, length, height, width))
 
     def effect(
@@ -146,7 +146,7 @@ class Explainer:
         for start in range(0, len(variants), _BATCH):
             batch = variants[start : start + _BATCH]
             stacked = {name: np.stack([one[name] for one in batch]) for name in pair}
-            logits = self._model(stacked, training=False)["logits"] / temperature
+            logits = _run(self._model, stacked)["logits"] / temperature
             shares.append(keras.ops.softmax(logits).numpy()[:, label])
         losses = shares[0][0] - np.concatenate(shares)[1:]
         of_words = np.zeros(pair["word_ids"].shape)
@@ -179,8 +179,11 @@ def _weights(model: keras.Model, name: str) -> keras.Model:
     return keras.Model(model.input, layer.attention(*layer.input))
 
 
-def _run(model: keras.Model, inputs: Mapping[str, tf.Tensor]) -> np.ndarray:
-    return model({name: inputs[name] for name in model.input}, training=False).numpy()
+def _run(model: keras.Model, inputs: Mapping[str, Any]) -> Any:
+    with warnings.catch_warnings():
+        # Keras warns of a softmax over one sentence, which is all there is to weigh.
+        warnings.filterwarnings("ignore", "You are using a softmax over axis", UserWarning)
+        return model({name: inputs[name] for name in model.input}, training=False)
 
 
 def figure(
@@ -208,8 +211,8 @@ def figure(
     pictures = _pictures(attention, effect, tokens, words_shown) if image is not None else []
     blocks = [("attention", _ATTENTION, _lines(tokens, attention.importance, attention.sentences))]
     if effect is not None:
-        lines = _lines(tokens, np.maximum(effect.words, 0))
-        blocks.append((f"the class loses, at most {_points(effect.words)}", _EFFECT, lines))
+        name = f"what hiding the word costs: up to {_points(effect.words)}"
+        blocks.append((name, _EFFECT, _lines(tokens, np.maximum(effect.words, 0))))
     # Inches, from the top: heading, pictures, blocks of text with a line of their own.
     width, line, side, head = 9.6, 0.21, 1.8, 0.45
     top = head + (side + 0.4) * bool(pictures)
@@ -254,7 +257,6 @@ def _tokens(sentences: Sequence[str], attention: Attention) -> list[list[str]]:
 
 
 def _points(losses: np.ndarray) -> str:
-    """The greatest loss in percentage points."""
     return f"{100 * max(0.0, float(losses.max(initial=0.0))):.0f} points"
 
 
@@ -274,7 +276,7 @@ def _pictures(
                 name = f"{tokens[row][column]} ({100 * importance[row, column]:.0f} %)"
                 pictures.append((name, attention.regions[row, column]))
     if effect is not None and effect.regions is not None:
-        name = f"hidden: loses up to {_points(effect.regions)}"
+        name = f"hiding costs up to {_points(effect.regions)}"
         pictures.append((name, np.maximum(effect.regions, 0)))
     return pictures
 

@@ -35,8 +35,8 @@ class Prediction:
         label: the class; "" where the classifier abstains.
         probability: of the most probable class, calibrated as all others are.
         probabilities: class -> probability.
-        metrics: "cmi", "sc" and "stat" of the class; empty where it abstains, and for classes that
-            are not the eight of Otto2020.
+        metrics: "cmi", "sc" and "stat" of the class, or the one metric that the classifier is of;
+            empty where it abstains, and for classes of the user's own.
         marginals: metric -> value -> probability, summed over the classes that have the value. The
             most probable value need not be that of the most probable class.
         warnings: what makes the answer doubtful.
@@ -213,21 +213,30 @@ class Classifier:
     def _prediction(self, pair: Ready, probabilities: np.ndarray) -> Prediction:
         best = int(probabilities.argmax())
         label = self.labels[best] if probabilities[best] >= self._abstain_below else ""
-        metrics, marginals = {}, {}
+        metrics: dict[str, int | str] = {}
+        shares: dict[str, np.ndarray] = {}
+        target = self.run.settings["target"]
         if self.labels == relations.RELATIONS:
+            shares = relations.marginals(probabilities)
             if label:
                 values = relations.METRICS_OF_RELATION[label]
                 metrics = dict(zip(relations.METRIC_VALUES, values, strict=True))
-            for metric, shares in relations.marginals(probabilities).items():
-                names = map(str, relations.METRIC_VALUES[metric])
-                marginals[metric] = dict(zip(names, shares.tolist(), strict=True))
+        elif target in relations.METRIC_VALUES:
+            shares = {target: probabilities}
+            if label:
+                metrics = {target: relations.METRIC_VALUES[target][best]}
         return Prediction(
             id=pair.id,
             label=label,
             probability=float(probabilities[best]),
             probabilities=dict(zip(self.labels, probabilities.tolist(), strict=True)),
             metrics=metrics,
-            marginals=marginals,
+            marginals={
+                metric: dict(
+                    zip(map(str, relations.METRIC_VALUES[metric]), of_metric.tolist(), strict=True)
+                )
+                for metric, of_metric in shares.items()
+            },
             warnings=tuple(self._warnings(pair.sentences)),
         )
 

@@ -167,9 +167,9 @@ def test_the_effect_has_a_picture_and_a_text_of_its_own():
         np.array([[0.5, -0.2, 0], [0.1, 0, 0]]), np.array([[0.3, 0], [0, -0.1]])
     )
     figure = explain.figure(["Red dog!", "Runs."], ATTENTION, effect, np.zeros([8, 8, 3]))
-    assert figure.axes[-1].get_title() == "hidden: loses up to 30 points"
+    assert figure.axes[-1].get_title() == "hiding costs up to 30 points"
     texts = [text.get_text() for text in figure.texts]
-    assert texts.count("dog") == 2 and "the class loses, at most 50 points" in texts
+    assert texts.count("dog") == 2 and "what hiding the word costs: up to 50 points" in texts
     dogs = [text for text in figure.texts if text.get_text() == "dog"]
     # The class gains without it: no shade.
     assert dogs[1].get_bbox_patch().get_facecolor()[:3] == (1, 1, 1)

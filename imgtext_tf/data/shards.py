@@ -85,7 +85,9 @@ class ShardReader:
         self.split = split
         self.manifest = verify(self.directory, split, level="size")
         self.record_kind: str = self.manifest["record_kind"]
-        self.own_labels: tuple[str, ...] = tuple(self.manifest["build"].get("labels", ()))
+        self.own_labels: tuple[str, ...] = ()
+        if self.record_kind == "own_relation":
+            self.own_labels = tuple(self.manifest["build"]["labels"])
         files = [info["file"] for info in self.manifest["splits"][split]["shards"]]
         self._paths = [os.path.join(self.directory, file) for file in files]
         indexes = [read_index(path) for path in self._paths]

@@ -283,3 +283,20 @@ def test_a_run_without_calibration_still_predicts(run_dir, photos, tmp_path):
         found = list(classifier(image, "A lake.").probabilities.values())
         np.testing.assert_allclose(found, expected, atol=1e-5)
     assert plain.run.temperature == 1
+
+
+def test_a_classifier_of_one_metric_gives_that_metric(run_dir, photos):
+    run = predict.load(run_dir).run
+    model = keras.Model(run.model.input, {"logits": run.model.output["logits"][:, :3]})
+    run = dataclasses.replace(
+        run,
+        model=model,
+        labels=relations.labels_of("sc"),
+        settings=run.settings | {"target": "sc"},
+    )
+    answer = predict.Classifier(run)(photos / "test-Anchorage-0.jpg", "A lake.")
+    best = max(answer.marginals["sc"], key=answer.marginals["sc"].get)
+    assert answer.label == f"sc {best}" and answer.metrics == {"sc": int(best)}
+    assert list(answer.marginals) == ["sc"] and sum(answer.marginals["sc"].values()) == (
+        pytest.approx(1)
+    )
