@@ -14,7 +14,7 @@ from absl import flags
 from experiments import relation_experiment
 from experiments.relation_data import Data
 from experiments.relation_flags import Settings
-from imgtext_tf import runs
+from imgtext_tf import relations, runs
 from imgtext_tf.data.edits import Edit, EditedReader
 
 flags.DEFINE_string("classic_run", "", "Run directory of train_classic.")
@@ -55,7 +55,7 @@ def open_run(
         verify: "full" or "size", see `shards.verify`.
 
     Raises:
-        RunError: if the folder holds no trained run, or one of another target.
+        RunError: if the folder holds no trained run, or one of another target or other classes.
         ShardError: if the data set is damaged, or lacks the split.
     """
     run_dir = runs.RunDirectory(folder)
@@ -70,6 +70,11 @@ def open_run(
     settings = relation_experiment.as_trained(asked, run_dir)
     if settings.target != target:
         raise runs.RunError(f"{folder} holds a run that predicts {settings.target}, not {target}")
+    labels = tuple(runs.read_json(run_dir.labels_file))
+    if labels != relations.labels_of(target):
+        raise runs.RunError(
+            f"{folder} holds a run of other classes than Otto2020's: {', '.join(labels)}"
+        )
     if not run_dir.model_file("best").exists():
         raise runs.RunError(f"{run_dir.model_file('best')} is missing: train the run to its end")
     result = runs.read_json(run_dir.result_file) if run_dir.result_file.exists() else {}

@@ -102,6 +102,56 @@ class AntonymList:
                     break
         return hits
 
+    def split(self, fraction: float, seed: int) -> tuple[AntonymList, AntonymList]:
+        """Two lists that share no keyword and no opposite, for tests on swaps never trained on.
+
+        Keywords that are linked stay together: a keyword and its opposites, and a phrase and the
+        keywords in it ("young man", "man"). Kept phrases are in both lists.
+
+        Args:
+            fraction: share of the keywords in the first list, in [0, 1]; reached from below.
+            seed: seed of the division.
+
+        Raises:
+            ValueError: if the fraction lies outside of [0, 1].
+        """
+        if not 0 <= fraction <= 1:
+            raise ValueError(f"fraction is {fraction}, must lie in [0, 1]")
+        groups = self._linked_groups()
+        first: set[str] = set()
+        for index in np.random.default_rng(seed).permutation(len(groups)):
+            if len(first) + len(groups[index]) <= fraction * len(self) + 1e-9:
+                first |= groups[index]
+
+        def part(inside: bool) -> AntonymList:
+            return AntonymList(
+                tuple(e for e in self.entries if e.kind == KEPT or (e.keyword in first) == inside)
+            )
+
+        return part(True), part(False)
+
+    def _linked_groups(self) -> list[set[str]]:
+        parent: dict[str, str] = {}
+
+        def root(text: str) -> str:
+            parent.setdefault(text, text)
+            while parent[text] != text:
+                text = parent[text]
+            return text
+
+        for entry in self.entries:
+            if entry.kind == KEPT:
+                continue
+            for text in (entry.keyword, *entry.opposites):
+                parent[root(text)] = root(entry.keyword)
+                for inner in self.keywords:
+                    if f" {inner} " in f" {text} ":
+                        parent[root(inner)] = root(entry.keyword)
+        groups: dict[str, set[str]] = {}
+        for keyword in self.keywords:
+            groups.setdefault(root(keyword), set()).add(keyword)
+        return list(groups.values())
+
 
 def load_antonyms(path: str | os.PathLike | None = None) -> AntonymList:
     """Reads a list of keywords and checks it.

@@ -176,6 +176,26 @@ def test_the_packages_list_is_sound(package_list):
             assert bare.find(entry.keyword), entry.keyword
 
 
+def test_split_shares_no_keyword_and_no_opposite(package_list):
+    first, second = package_list.split(0.7, seed=1)
+    assert 0.5 * len(package_list) < len(first) <= 0.7 * len(package_list)
+    assert sorted(first.keywords + second.keywords) == sorted(package_list.keywords)
+    texts = [
+        {text for e in part.entries for text in (e.keyword, *e.opposites) if e.kind != KEPT}
+        for part in (first, second)
+    ]
+    assert not texts[0] & texts[1]
+    # Nor does a phrase of one list hold a keyword of the other.
+    for text in texts[0]:
+        assert not second.find(text) or text in {
+            e.keyword for e in package_list.entries if e.kind == KEPT
+        }
+    assert package_list.split(0.7, seed=1) == (first, second)
+    assert [len(part) for part in package_list.split(1.0, seed=0)] == [len(package_list), 0]
+    with pytest.raises(ValueError, match="fraction"):
+        package_list.split(1.5, seed=0)
+
+
 def test_a_pronoun_alone_makes_no_negative_where_the_rest_is_only_reordered(package_list):
     text = ["The man and the woman talk.", "He smiles."]
     assert swap(text, package_list, np.random.default_rng(0)) == (text, [])

@@ -1,4 +1,5 @@
 import csv
+import shutil
 
 import numpy as np
 import pytest
@@ -79,6 +80,15 @@ def test_the_classic_run_is_compared_and_the_cost_measured(result):
 def test_a_run_of_another_target_is_refused(tiny_data, tiny_runs):
     with pytest.raises(runs.RunError, match="predicts sc, not cmi"):
         relation_runs.open_run(tiny_runs["sc"], target="cmi", data_dir=str(tiny_data), split="test")
+
+
+def test_a_run_of_other_classes_is_refused(tiny_data, tiny_runs, tmp_path):
+    shutil.copytree(tiny_runs["cmi"], tmp_path / "run")
+    (tmp_path / "run" / "labels.json").write_text('["yes", "no"]')
+    with pytest.raises(runs.RunError, match="other classes than Otto2020's: yes, no"):
+        relation_runs.open_run(
+            str(tmp_path / "run"), target="cmi", data_dir=str(tiny_data), split="test"
+        )
 
 
 def test_a_folder_without_a_run_is_named(tiny_data, tmp_path):
