@@ -65,24 +65,31 @@ def run(settings: Settings) -> list[str]:
         raise ValueError(
             f"--annotators={','.join(names)}: give distinct names of letters and digits"
         )
+    if os.path.isdir(settings.kit_dir) and os.listdir(settings.kit_dir):
+        raise ValueError(
+            f"--kit_dir={settings.kit_dir} is not empty, and may hold votes: name a new folder"
+        )
     shards.verify(settings.data_dir, level="size")
     reader = shards.ShardReader(settings.data_dir, settings.eval_split)
     rows = pipeline.balanced_rows(reader.index, settings.per_class, settings.seed)
     records = _records(reader, rows)
     shown = [_shown(record) for record in records]
-    kit = hashlib.sha256("\n".join(record["id"] for record in records).encode()).hexdigest()[:8]
+    # Stands in every item's name, so that votes are never joined with the key of another kit.
+    identity = [settings.seed, *names, *(record["id"] for record in records)]
+    kit = hashlib.sha256("\n".join(map(str, identity)).encode()).hexdigest()[:8]
     contents = {"instructions.html": annotation_page.instruction_sheet(_examples(settings))}
     key = []
     for number, name in enumerate(names):
         order = np.random.default_rng([settings.seed, number]).permutation(len(records))
         items = []
         for place, index in enumerate(order, start=1):
-            items.append(dataclasses.replace(shown[index], number=str(place)))
+            item = f"{kit}-{place}"
+            items.append(dataclasses.replace(shown[index], number=item))
             record = records[index]
             key.append(
                 {
                     "annotator": name,
-                    "item": str(place),
+                    "item": item,
                     "pair": record["id"],
                     "automatic": record["relation"],
                 }
@@ -94,7 +101,7 @@ def run(settings: Settings) -> list[str]:
         files.write_file(written[-1], content.encode("utf-8"))
     for name in names:
         written.append(os.path.join(settings.kit_dir, f"votes_{name}.csv"))
-        empty = [{"item": str(item), "label": ""} for item in range(1, len(records) + 1)]
+        empty = [{"item": f"{kit}-{place}", "label": ""} for place in range(1, len(records) + 1)]
         annotation.write_table(written[-1], annotation.VOTE_COLUMNS, empty)
     written.append(os.path.join(settings.kit_dir, "key.csv"))
     annotation.write_table(written[-1], annotation.KEY_COLUMNS, key)

@@ -190,7 +190,9 @@ def join_votes(
         for line, vote in _read_table(path, VOTE_COLUMNS)[1]:
             item, label = vote["item"].strip(), vote["label"].strip()
             if item not in key[person]:
-                raise AnnotationError(f"{path}, line {line}: the key has no item {item!r}")
+                raise AnnotationError(
+                    f"{path}, line {line}: the key has no item {item!r}; it is of another kit"
+                )
             if item in seen:
                 raise AnnotationError(f"{path}, line {line}: item {item} stands twice")
             seen.add(item)

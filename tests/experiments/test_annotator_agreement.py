@@ -46,6 +46,22 @@ def voted(kit):
     return kit
 
 
+def test_votes_are_never_overwritten_nor_joined_with_another_key(kit, tiny_data, tmp_path):
+    def export(folder, seed):
+        export_annotation_kit.run(
+            export_annotation_kit.Settings(
+                str(tiny_data), str(folder), PEOPLE, per_class=2, seed=seed
+            )
+        )
+
+    with pytest.raises(ValueError, match="is not empty, and may hold votes"):
+        export(kit, 0)
+    export(tmp_path, 1)
+    votes = {"ann": kit / "votes_ann.csv"}
+    with pytest.raises(annotation.AnnotationError, match="it is of another kit"):
+        annotation.join_votes(tmp_path / "key.csv", votes)
+
+
 def test_the_kit_is_blind_and_whole(kit):
     key = rows_of(kit / "key.csv")
     pairs = {person: [r["pair"] for r in key if r["annotator"] == person] for person in PEOPLE}
