@@ -253,7 +253,10 @@ def fit_whitening(
 
 
 def open_whitening(settings: Settings, regions: np.ndarray) -> dict[str, np.ndarray]:
-    """The whitening of the file that the settings name, or fitted to these region vectors."""
+    """The whitening of the file that the settings name, none, or fitted to these region vectors."""
+    channels = regions.shape[-1]
+    if settings.whitening == "none":
+        return {"mean": np.zeros(channels, np.float32), "projection": np.eye(channels, dtype="f4")}
     if settings.whitening:
         with np.load(settings.whitening) as file:
             return dict(file)

@@ -95,7 +95,8 @@ HELP = {
     "dimensions": "Length of a descriptor; 0: the backbone's channels.",
     "cache_features": "Folder of the frozen backbone's region vectors, written once, or of its "
     "whole feature maps; 'auto' is a folder beside the shards.",
-    "whitening": "whitening.npz of experiments.fit_whitening; empty: fitted to the train split.",
+    "whitening": "whitening.npz of experiments.fit_whitening, or none; empty: fitted to the train "
+    "split.",
     "whitening_regions": "Region vectors, at most, that the PCA is fitted to.",
     "whitening_floor": "Eigenvalues of the PCA are raised to this share of the largest.",
     "term_weight": "tf of a term that stands n times: count n, binary 1, log 1 + ln n.",

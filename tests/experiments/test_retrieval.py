@@ -121,6 +121,9 @@ def test_rows_without_training(settings, tmp_path):
     }
     assert results["text"]["test/ndcg_auc"] == pytest.approx(100)
     assert results["text"]["test/pcc_auc"] == pytest.approx(100, abs=0.1)
+    plain = dataclasses.replace(settings, run_dir=str(tmp_path / "plain"), whitening="none")
+    results["plain"] = evaluate_retrieval.run(plain, "visual")["metrics"]
+    assert results["plain"]["test/ndcg_auc"] != results["visual"]["test/ndcg_auc"]
     assert results["random"]["test/ndcg_auc"] < results["visual"]["test/ndcg_auc"] < 100
 
 
