@@ -96,11 +96,7 @@ class Searcher:
         found = []
         for start in range(0, len(paths), _BATCH):
             batch = [
-                images.eval_crop(
-                    images.decode_named(tf.constant(path.read_bytes()), tf.constant(str(path))),
-                    size,
-                    fraction,
-                )
+                images.eval_crop(_decoded(path), size, fraction)
                 for path in paths[start : start + _BATCH]
             ]
             found.append(self.model.predict_images({"image": np.stack(batch)}))
@@ -149,8 +145,7 @@ def run(settings: Settings) -> list[tuple[str, float]]:
 
 def _draw(settings: Settings, found: list, title: str, by_sentence: bool) -> None:
     def picture(path: str) -> np.ndarray:
-        data = tf.constant(pathlib.Path(path).read_bytes())
-        return figures.thinned(images.decode_pixels(data).numpy())
+        return figures.thinned(_decoded(pathlib.Path(path)).numpy())
 
     if by_sentence:
         labels = [f"{score:.3f} {pathlib.Path(name).name}" for name, score in found]
@@ -162,6 +157,13 @@ def _draw(settings: Settings, found: list, title: str, by_sentence: bool) -> Non
         figure = embedding_figures.contact_sheet([picture(title)], [lines], columns=1)
     figures.save(figure, pathlib.Path(settings.output))
     logging.info("contact sheet in %s", settings.output)
+
+
+def _decoded(path: pathlib.Path) -> tf.Tensor:
+    try:
+        return images.decode_pixels(tf.constant(path.read_bytes()))
+    except tf.errors.OpError as error:
+        raise images.ImageError(f"{path}: is no image that can be decoded; remove it") from error
 
 
 def _cached(searcher: Searcher, paths: list[pathlib.Path], cache: str) -> np.ndarray:
