@@ -23,7 +23,7 @@ from experiments import common_flags, fusion_data, settings_flags
 from experiments.fusion_flags import Settings as FusionSettings
 from experiments.fusion_phrases import Phrases
 from experiments.phrase_generation import PhraseGenerator
-from imgtext_tf import encoders, phrase_export, runs, search
+from imgtext_tf import phrase_export, runs, search
 from imgtext_tf.models import query_encoder
 
 
@@ -89,11 +89,7 @@ def _chain(settings: Settings) -> phrase_export.ImageToLabel:
         index = search.build(settings.backend, index.ids, np.asarray(index.vectors))
     generator = PhraseGenerator(fusion.generator)
     text = runs.load(fusion.text_encoder)
-    visual = encoders.image_encoder(
-        fusion.backbone,
-        weights=None if fusion.backbone_weights == "none" else fusion.backbone_weights,
-        image_size=fusion.image_size,
-    )
+    visual = fusion_data.visual_encoder(dataclasses.replace(fusion, run_dir=folder.parent.parent))
     return phrase_export.ImageToLabel(
         phrase_export.ImageToPhrases(
             generator.embedder,

@@ -20,6 +20,7 @@ from imgtext_tf import encoders, evaluation, runs
 from imgtext_tf.data import features, photos, shards
 from imgtext_tf.models import phrase_generator
 
+VISUAL = "visual.keras"
 _BATCH = 64
 
 
@@ -100,11 +101,7 @@ def open_photos(settings: Settings, labels: Labels) -> dict[str, Photos]:
         settings.data_dir, "image_labels", needed, verify=settings.verify
     )
     readers = {split: readers[split] for split in needed}
-    encoder = encoders.image_encoder(
-        settings.backbone,
-        weights=None if settings.backbone_weights == "none" else settings.backbone_weights,
-        image_size=settings.image_size,
-    )
+    encoder = visual_encoder(settings)
     cache = phrase_data.open_features(settings, list(readers.values()), encoder)
     embed = _bottlenecks(settings, encoder, cache)
     seen = set(
@@ -121,18 +118,47 @@ def open_photos(settings: Settings, labels: Labels) -> dict[str, Photos]:
             embed(reader),
             _labels_of(reader, labels),
         )
-        known = np.array([name.decode("utf-8") in seen for name in everything.image_ids])
-        if split != "train" and known.any():
-            raise ValueError(
-                f"the phrase generator was trained on {known.sum()} photos of split {split}: "
-                "train it on other photos"
-            )
-        found[split] = everything.take(np.flatnonzero(~known))
-        logging.info(
-            "%s: %d photos, %d left out: the phrase generator knows them",
-            split, len(found[split]), known.sum(),
-        )  # fmt: skip
+        found[split] = without_seen(everything, seen, split)
     return found
+
+
+def without_seen(photos: Photos, seen: set[str], split: str) -> Photos:
+    """The photos that the phrase generator was not trained on.
+
+    Args:
+        photos: of a split.
+        seen: image ids of the generator's photos.
+        split: its name.
+
+    Raises:
+        ValueError: if photos to evaluate on would be left out.
+    """
+    known = np.array([name.decode("utf-8") in seen for name in photos.image_ids])
+    if split != "train" and known.any():
+        raise ValueError(
+            f"the phrase generator was trained on {known.sum()} photos of split {split}: train it "
+            "on other photos"
+        )
+    logging.info(
+        "%s: %d photos; %d more are left out, for the phrase generator knows them",
+        split, np.sum(~known), known.sum(),
+    )  # fmt: skip
+    return photos.take(np.flatnonzero(~known))
+
+
+def visual_encoder(settings: Settings) -> keras.Model:
+    """The visual embedding model, kept in the run's folder: an export must have the same."""
+    path = pathlib.Path(settings.run_dir, VISUAL)
+    if settings.run_dir and path.exists():
+        return keras.saving.load_model(path, compile=False)
+    encoder = encoders.image_encoder(
+        settings.backbone,
+        weights=None if settings.backbone_weights == "none" else settings.backbone_weights,
+        image_size=settings.image_size,
+    )
+    if settings.run_dir:
+        runs.save_model(encoder, path)
+    return encoder
 
 
 def _labels_of(reader: shards.ShardReader, labels: Labels) -> np.ndarray:
