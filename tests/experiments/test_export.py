@@ -61,7 +61,7 @@ def test_it_equals_predict(exported, cached_run, records):
         np.testing.assert_allclose(
             answer["probabilities"][place], list(expected.probabilities.values()), atol=1e-5
         )
-        assert answer["probability"][place] == pytest.approx(expected.probability, abs=1e-5)
+        assert float(answer["probability"][place]) == pytest.approx(expected.probability, abs=1e-5)
 
 
 def test_it_serves_without_the_project(exported, cached_run, records, tmp_path):
