@@ -80,6 +80,23 @@ def test_exclusions_for_all_and_for_each_query(index):
         index.search(QUERIES[:3], 3, exclude=[["a"], ["b"]])
 
 
+def test_names_are_made_once():
+    """A search must not walk over all ids of a large index each time."""
+
+    class Ids(list):
+        walks = 0
+
+        def __iter__(self):
+            self.walks += 1
+            return super().__iter__()
+
+    index = search.build("exact", IDS[:20], VECTORS[:20])
+    index.ids = Ids(index.ids)
+    found = [index.search(QUERIES[:2], 3, exclude={"phrase 1"}).ids.tolist() for _ in range(4)]
+    assert found == found[:1] * 4
+    assert index.ids.walks <= 2, "once for the names, once for the places"
+
+
 @pytest.mark.parametrize("mmap", [False, True])
 def test_a_saved_index_gives_the_same(index, mmap, tmp_path):
     index.save(tmp_path / "index")

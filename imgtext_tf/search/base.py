@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import functools
 import json
 import os
 import pathlib
@@ -129,8 +130,7 @@ class Index(abc.ABC):
         places = np.pad(places, [(0, 0), (0, max(missing, 0))], constant_values=-1)
         scores = np.pad(scores, [(0, 0), (0, max(missing, 0))], constant_values=-np.inf)
         places = np.where(np.isneginf(scores), -1, places).astype(np.int64)
-        names = np.array([*self.ids, ""], object)[places]
-        return Neighbours(names, scores, places)
+        return Neighbours(self._names[places], scores, places)
 
     def recall(self, sample: np.ndarray, k: int = 10) -> float:
         """The share of the true k nearest of some queries that this index finds: [Q, D] -> [0, 1].
@@ -157,6 +157,15 @@ class Index(abc.ABC):
         temporary.write_text(json.dumps(meta, indent=1), encoding="utf-8")
         os.replace(temporary, folder / _META)
 
+    @functools.cached_property
+    def _names(self) -> np.ndarray:
+        """[N + 1] str: the ids, and "" at place -1."""
+        return np.array([*self.ids, ""], object)
+
+    @functools.cached_property
+    def _place_of(self) -> dict[str, int]:
+        return {name: place for place, name in enumerate(self.ids)}
+
     def _banned(self, exclude, count: int) -> list[set[int]]:
         """The places of the excluded ids of each query."""
         if not len(exclude):
@@ -165,7 +174,7 @@ class Index(abc.ABC):
             exclude = [exclude] * count
         if len(exclude) != count or isinstance(exclude, str):
             raise SearchError(f"exclude has {len(exclude)} sets for {count} queries: give one each")
-        place_of = {name: place for place, name in enumerate(self.ids)}
+        place_of = self._place_of
         return [{place_of[name] for name in names if name in place_of} for names in exclude]
 
     def _train(self) -> None:  # noqa: B027 - most back ends have something to prepare, not all
