@@ -346,6 +346,21 @@ def test_phrases_with_a_word_of_a_label():
     assert fusion_phrases.is_english("a-b c'd") and not fusion_phrases.is_english("perro pequeño")
 
 
+@pytest.mark.parametrize(
+    "words",
+    ["man men", "woman women", "fireman firemen", "child children", "person people persons",
+     "surf surfer surfing", "climb climber climbing", "ride rider riding", "run runner running",
+     "swim swimmer", "dance dancer", "cycle cyclist", "ball balls", "actor acting", "ski skier"],
+)  # fmt: skip
+def test_words_of_one_stem(words):
+    assert len(fusion_phrases.stems_of(words)) == 1
+
+
+def test_words_of_other_stems():
+    words = "man woman child person surf climb ride run dog door car cat deer sea snow grass"
+    assert len(fusion_phrases.stems_of(words)) == len(words.split())
+
+
 def test_cases_without_what_they_do_not_see():
     settings = fusion_flags.Settings(
         "", "", "", "", variants=("visual", "text", "bottleneck", "everything"),
