@@ -213,6 +213,14 @@ def test_the_text_encoder_reports_baselines(text):
     assert {"texts/recall@1", "untrained/texts/mrr", "tf-idf/texts/recall@10"} <= set(metrics)
 
 
+def test_the_same_second_text_of_another_group_is_not_wrong():
+    scores = np.array([[0.5, 0.9, 0.1], [0.9, 0.5, 0.1], [0.2, 0.3, 0.4]])
+    first, second = ["a dog", "a hound", "cat"], ["dog", "dog", "kitten"]
+    found = train_query_encoder._without_shared(scores, first, second)
+    assert np.isneginf(found[[0, 1], [1, 0]]).all() and np.isfinite(found).sum() == 7
+    assert train_query_encoder._retrieval(found)["recall@1"] == 1
+
+
 def test_fusion_compares_everything_twice(fusion, data):
     _, result = fusion
     metrics = result["metrics"]
