@@ -97,7 +97,9 @@ def run(settings: Settings) -> dict[str, Any]:
     )
     with run_dir.locked():
         run_dir.begin(
-            dataclasses.asdict(settings) | {"data": fusion_data.description(fusion)},
+            dataclasses.asdict(settings)
+            | {"data": fusion_data.description(fusion)}
+            | fusion_data.fingerprints(fusion),
             script="experiments.evaluate_zero_shot",
             module=query_encoder.__name__,
         )

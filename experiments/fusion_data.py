@@ -216,6 +216,25 @@ def few_shot_rows(labels: np.ndarray, most: int, seed: int) -> np.ndarray:
     return np.array(chosen)
 
 
+def fingerprints(settings: Settings) -> dict[str, str]:
+    """sha256 of what the photos' phrases come from: generator, prototypes, text encoder.
+
+    Runs keep it, so that none goes on with what another generator or edited phrases left behind.
+    """
+    generator = runs.RunDirectory(settings.generator)
+    paths = {
+        "generator_sha256": generator.model_file("best"),
+        "prototypes_sha256": generator.path / phrase_report.PROTOTYPES,
+    }
+    if settings.text_encoder:
+        paths["text_encoder_sha256"] = runs.RunDirectory(settings.text_encoder).model_file("best")
+    found = {}
+    for name, path in paths.items():
+        with open(path, "rb") as file:
+            found[name] = hashlib.file_digest(file, "sha256").hexdigest()
+    return found
+
+
 def description(settings: Settings) -> dict[str, Any]:
     """What a result says of its data."""
     manifest = shards.load_manifest(settings.data_dir)

@@ -45,7 +45,9 @@ def run(settings: Settings) -> dict[str, Any]:
     labels = fusion_data.read_labels(settings.data_dir)
     with run_dir.locked():
         run_dir.begin(
-            dataclasses.asdict(settings) | {"data": fusion_data.description(settings)},
+            dataclasses.asdict(settings)
+            | {"data": fusion_data.description(settings)}
+            | fusion_data.fingerprints(settings),
             script="experiments.train_fusion",
             module=fusion_classifier.__name__,
             may_change={*runs.MAY_CHANGE, "data_dir", "verify", "seeds"} - {"max_steps"},
@@ -168,7 +170,8 @@ def _run_case(
     run_dir = runs.RunDirectory(folder)
     run_dir.begin(
         dataclasses.asdict(settings)
-        | {"case": list(case), "strength": strength, "phrase_set": phrase_set},
+        | {"case": list(case), "strength": strength, "phrase_set": phrase_set}
+        | fusion_data.fingerprints(settings),
         script="experiments.train_fusion",
         module=fusion_classifier.__name__,
         may_change={*runs.MAY_CHANGE, "data_dir", "verify", "seeds"} - {"max_steps"},

@@ -80,11 +80,7 @@ def report(
     embedder = phrase_generator.embedder(model)
     train, photos = data.embeddings(embedder, "train"), data.embeddings(embedder, split)
     train = train[data.train_rows]
-    found = prototypes_of(data, train)
-    ids = data.readers["train"].index["image_id"][data.train_rows].tolist()
-    with runs.atomic_path(run_dir.path / TRAIN_IMAGES) as temporary:
-        temporary.write_text("".join(f"{name.decode()}\n" for name in ids), encoding="utf-8")
-    found.save(run_dir.path / PROTOTYPES)
+    found = _prototypes(data, train, run_dir)
     names, vectors, _ = found.vectors(min_count=settings.prototype_images)
     everything = search.build(settings.backend, names, vectors)
     everything.save(run_dir.path / INDEX)
@@ -123,6 +119,21 @@ def report(
     }
     _write_phrases(run_dir, data, split, ranked)
     return _write_result(data, run_dir, model, metrics, outcome)
+
+
+def _prototypes(
+    data: Data, embeddings: np.ndarray, run_dir: runs.RunDirectory
+) -> prototypes.Prototypes:
+    """Makes the prototypes after a training; later ones may have been edited, and are kept."""
+    path = run_dir.path / PROTOTYPES
+    if data.settings.eval_only and path.exists():
+        return prototypes.Prototypes.load(path)
+    found = prototypes_of(data, embeddings)
+    ids = data.readers["train"].index["image_id"][data.train_rows].tolist()
+    with runs.atomic_path(run_dir.path / TRAIN_IMAGES) as temporary:
+        temporary.write_text("".join(f"{name.decode()}\n" for name in ids), encoding="utf-8")
+    found.save(path)
+    return found
 
 
 def prototypes_of(data: Data, embeddings: np.ndarray) -> prototypes.Prototypes:

@@ -28,7 +28,7 @@ from experiments import (
     train_query_encoder,
 )
 from experiments.phrase_generation import PhraseGenerator
-from imgtext_tf import label_figures, runs
+from imgtext_tf import label_figures, prototypes, runs
 from tfrecords_tools import build_labels, build_queries
 
 COLOURS = {"red": (220, 30, 30), "green": (30, 200, 40), "blue": (40, 40, 220), "grey": (128,) * 3}
@@ -208,6 +208,15 @@ def test_phrases_come_and_go_without_training(phrases, data, tmp_path):
         edit_phrases.run(edit_phrases.Settings(str(copy_of), add="fire engine"))
 
 
+def test_an_evaluation_keeps_edited_phrases(phrases, data, tmp_path):
+    copy_of = tmp_path / "run"
+    shutil.copytree(data / "phrases", copy_of)
+    edit_phrases.run(edit_phrases.Settings(str(copy_of), remove=("photo",)))
+    settings = dataclasses.replace(phrases[0], run_dir=str(copy_of), eval_only=True)
+    assert phrase_experiment.run(settings)["metrics"]["prototypes"] == 12
+    assert "photo" not in PhraseGenerator(str(copy_of)).index.ids
+
+
 def test_the_text_encoder_reports_baselines(text):
     metrics = text["metrics"]
     assert {"texts/recall@1", "untrained/texts/mrr", "tf-idf/texts/recall@10"} <= set(metrics)
@@ -244,6 +253,20 @@ def test_a_second_run_trains_nothing(fusion, data):
     again = fusion_experiment.run(settings)
     assert [path.stat().st_mtime_ns for path in files] == before
     assert again["metrics"] == result["metrics"]
+
+
+def test_edited_phrases_are_another_run(fusion, data):
+    settings, _ = fusion
+    path = data / "phrases" / "prototypes.npz"
+    before = path.read_bytes()
+    try:
+        found = prototypes.Prototypes.load(path)
+        found.remove("photo")
+        found.save(path)
+        with pytest.raises(runs.RunError, match="prototypes_sha256"):
+            fusion_experiment.run(settings)
+    finally:
+        path.write_bytes(before)
 
 
 def test_several_labels(data, phrases, text):
