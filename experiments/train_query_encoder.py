@@ -230,9 +230,7 @@ def _held_out_pairs(groups: associations.Associations, seed: int) -> tuple[list[
     return list(first), list(second)
 
 
-def _without_shared(
-    scores: np.ndarray, first: Sequence[str], second: Sequence[str]
-) -> np.ndarray:
+def _without_shared(scores: np.ndarray, first: Sequence[str], second: Sequence[str]) -> np.ndarray:
     """-inf for other pairs that have a text in common with a row's pair: they are not wrong."""
     _, numbers = np.unique([*first, *second], return_inverse=True)
     one, two = numbers[: len(first)], numbers[len(first) :]
