@@ -1,5 +1,6 @@
 """Shah2019 end to end on coloured squares: phrases, text encoder, fusion, zero-shot, exports."""
 
+import collections
 import copy
 import csv
 import dataclasses
@@ -22,13 +23,17 @@ from experiments import (
     fusion_flags,
     fusion_phrases,
     generate_phrases,
+    phrase_data,
     phrase_experiment,
     phrase_flags,
+    phrase_report,
     settings_flags,
     train_query_encoder,
 )
 from experiments.phrase_generation import PhraseGenerator
 from imgtext_tf import label_figures, prototypes, runs
+from imgtext_tf.data import photos as photo_pipelines
+from imgtext_tf.data import shards
 from tfrecords_tools import build_labels, build_queries
 
 COLOURS = {"red": (220, 30, 30), "green": (30, 200, 40), "blue": (40, 40, 220), "grey": (128,) * 3}
@@ -86,7 +91,25 @@ def data(tmp_path_factory):
     names = "".join(f"/m/{place},{name}\n" for place, name in enumerate(COLOURS))
     (root / "oi" / "class-descriptions.csv").write_text(names)
     photos = str(root / "photos")
-    build_queries.run(build_queries.Settings(str(root / "queries"), str(root / "pairs"), photos))
+    captions = {
+        "images": [
+            {
+                "filename": f"q{number}.png",
+                "split": "val" if number >= 48 else "train",
+                "sentences": [{"raw": WORDS[colour][2], "sentid": number}],
+            }
+            for number, colour in enumerate(list(COLOURS) * 16)
+        ]
+    }
+    (root / "captions.json").write_text(json.dumps(captions))
+    build_queries.run(
+        build_queries.Settings(
+            str(root / "queries"),
+            str(root / "pairs"),
+            photos,
+            captions_json=str(root / "captions.json"),
+        )
+    )
     build_labels.run(
         build_labels.Settings(str(root / "labels"), photos, webvision_dir=str(root / "info"))
     )
@@ -172,6 +195,23 @@ def test_phrases_are_right(phrases, data):
     assert len(seen) == 48
     lines = (data / "phrases" / "phrases_val.tsv").read_text().splitlines()
     assert len(lines) == 17 and lines[0].startswith("id\tweights\tprototypes")
+
+
+def test_a_phrase_of_the_own_caption_is_right(phrases, data):
+    reader = shards.ShardReader(str(data / "queries"), "val")
+    readers = {"val": reader}
+    queries = {"val": photo_pipelines.text_lists(reader, "queries")}
+    opened = phrase_data.Data(phrases[0], readers, queries, collections.Counter())
+    number = next(n for n, own in enumerate(reader.index["id"].tolist()) if own == b"q48.png")
+    asked = queries["val"][number]
+    assert "red tomato" not in asked and "red tomato" in opened.right_phrases("val")[number]
+    metrics = phrases[1]["metrics"]
+    for method in ("weights", "prototypes", "all_prototypes"):
+        name = f"val/{method}/precision@3"
+        assert metrics[f"{name}_with_captions"] >= metrics[name]
+    found = phrase_report._with_further([["tomato", "sea", "red"]], [["red", "tomato"]])
+    assert found["precision@1_with_captions"] == 1
+    assert found["precision@3_with_captions"] == pytest.approx(2 / 3)
 
 
 def test_a_finished_run_is_evaluated_again(phrases):

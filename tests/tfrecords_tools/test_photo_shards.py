@@ -67,16 +67,22 @@ def test_captions_name_further_queries_of_train_photos_only(raw, files):
         {
             "filename": f"{name}.jpg",
             "split": split,
-            "sentences": [{"raw": "a small dog on green grass", "sentid": name}],
+            "sentences": [{"raw": text, "sentid": name}],
         }
-        for name, split in (("b", "train"), ("c", "train"), ("d", "val"))
+        for name, split, text in (
+            ("b", "train", "a small dog on green grass"),
+            ("c", "train", "a small dog on green grass"),
+            ("d", "val", "a small dog beside a cat on snow"),
+            ("e", "test", "snow"),
+        )
     ]
     files.json(raw / "captions.json", {"images": image})
     build_queries.run(settings(raw, captions_json=str(raw / "captions.json")))
     train, val = records(raw / "out", "train"), records(raw / "out", "val")
     assert "small dog" in train["b.jpg"]["more_queries"]
     assert "dog" not in train["b.jpg"]["more_queries"], "that is a query of a pair"
-    assert val["d.jpg"]["more_queries"] == []
+    # "cat" is a query of train photos; "snow" names no train photo, and "dog" was asked for.
+    assert val["d.jpg"]["more_queries"] == ["cat", "small", "small dog"]
 
 
 def test_too_many_bad_photos(raw):
