@@ -61,9 +61,13 @@ def metrics_of(
             else _one_label(settings, seeds)
         )
         variant, *rest = name.split("/")
-        baseline = f"visual/{rest[0]}" if rest else ""
-        if variant not in ("visual", "text") and baseline in scores:
-            found |= _gain(settings, labels, seeds, scores[baseline])
+        baselines = {}
+        if rest:
+            baselines = {"gain": f"visual/{rest[0]}", "gain_over_text": f"text/{rest[-1]}"}
+        for gain, baseline in baselines.items():
+            if variant not in ("visual", "text") and baseline in scores:
+                values = _gain(settings, labels, seeds, scores[baseline])
+                found |= {gain + part: value for part, value in values.items()}
         metrics |= {f"{name}/{metric}": value for metric, value in found.items()}
         shown = {key: round(value, 4) for key, value in found.items() if "/" not in key}
         logging.info("%s: %s", name, shown)
@@ -101,7 +105,7 @@ def _several_labels(
     for name, value in zip(("rare", "middle", "frequent"), np.mean(slices, axis=0), strict=True):
         result[f"map_{name}"] = float(value)
     result["map_low"], result["map_high"] = _interval(
-        lambda rows: _map_of(seeds[:1], rows, labels, settings),
+        lambda rows: _map_of(seeds, rows, labels, settings),
         np.arange(len(seeds[0][0])),
         settings=settings,
         resamples=_RESAMPLES_OF_MAP,
@@ -116,7 +120,11 @@ def _mean(precisions: np.ndarray) -> float:
 
 
 def _gain(settings: Settings, labels: Labels, seeds: list, baseline: list) -> dict[str, float]:
-    """The gain over visual only on the same photos, with a paired bootstrap interval."""
+    """The mean gain over a baseline on the same photos, with a paired bootstrap interval.
+
+    Returns:
+        Under "" the gain, under "_low" and "_high" its interval.
+    """
     pairs = list(zip(seeds, baseline, strict=True))
     if seeds[0][0].ndim == 1:
         right = [
@@ -125,29 +133,27 @@ def _gain(settings: Settings, labels: Labels, seeds: list, baseline: list) -> di
         ]
         gain = np.mean(right, axis=0)
         low, high = _interval(np.mean, gain, settings=settings)
-        return {"gain": float(gain.mean()), "gain_low": low, "gain_high": high}
+        return {"": float(gain.mean()), "_low": low, "_high": high}
 
     def difference(rows: np.ndarray) -> float:
-        ours, theirs = (_map_of(side[:1], rows, labels, settings) for side in (seeds, baseline))
+        ours, theirs = (_map_of(side, rows, labels, settings) for side in (seeds, baseline))
         return ours - theirs
 
     rows = np.arange(len(seeds[0][0]))
     low, high = _interval(difference, rows, settings=settings, resamples=_RESAMPLES_OF_MAP)
-    every = [_map_of([s], rows, labels, settings) for s in seeds]
-    base = [_map_of([s], rows, labels, settings) for s in baseline]
-    return {
-        "gain": float(np.mean(every) - np.mean(base)),
-        "gain_low": low,
-        "gain_high": high,
-    }
+    return {"": difference(rows), "_low": low, "_high": high}
 
 
 def _map_of(seeds: list, rows: np.ndarray, labels: Labels, settings: Settings) -> float:
-    truth, logits = seeds[0]
+    """The mAP over the trainable labels of some photos, on average over the seeds."""
     chosen = labels.trainable
-    return multilabel.mean_average_precision(
-        logits[rows][:, chosen], truth[rows][:, chosen], unannotated=settings.unannotated
-    )
+    found = [
+        multilabel.mean_average_precision(
+            logits[rows][:, chosen], truth[rows][:, chosen], unannotated=settings.unannotated
+        )
+        for truth, logits in seeds
+    ]
+    return float(np.mean(found))
 
 
 def _interval(

@@ -22,6 +22,7 @@ from experiments import (
     fusion_experiment,
     fusion_flags,
     fusion_phrases,
+    fusion_report,
     generate_phrases,
     phrase_data,
     phrase_experiment,
@@ -451,6 +452,27 @@ def test_figures_of_several_labels(tmp_path):
     gains = np.array([0.1, np.nan, -0.2])
     figure = label_figures.gain_figure(np.array([5, 1, 100]), gains, ["a", "b", "c"])
     assert {text.get_text() for text in figure.axes[0].texts} == {"a", "c"}
+
+
+def of_two_seeds(rng, strength):
+    """60 photos of 3 labels, and logits of two seeds: the first knows the labels, the other not."""
+    truth = (rng.random([60, 3]) < 0.4).astype(np.int8)
+    noise = rng.normal(size=[2, 60, 3])
+    return [(truth, strength * truth + noise[0]), (truth, noise[1])]
+
+
+def test_intervals_are_of_all_seeds():
+    labels = fusion_data.Labels(("a", "b", "c"), (("a",), ("b",), ("c",)), np.array([1, 1, 0]) > 0)
+    settings = fusion_flags.Settings("", "", "", "")
+    rows = np.arange(60)
+    ours, theirs = (of_two_seeds(np.random.default_rng(4), strength) for strength in (9, 0))
+    each = [fusion_report._map_of([seed], rows, labels, settings) for seed in ours]
+    assert each[0] > each[1] + 0.2
+    assert fusion_report._map_of(ours, rows, labels, settings) == pytest.approx(np.mean(each))
+    found = fusion_report._gain(settings, labels, ours, theirs)
+    base = [fusion_report._map_of([seed], rows, labels, settings) for seed in theirs]
+    assert found[""] == pytest.approx(np.mean(each) - np.mean(base))
+    assert found["_low"] < found[""] < found["_high"] < each[0] - base[0]
 
 
 def test_folds_and_few_shots():
