@@ -203,17 +203,22 @@ def kept_channels(channels: int, strength: float, seed: int) -> np.ndarray:
 
 
 def few_shot_rows(labels: np.ndarray, most: int, seed: int) -> np.ndarray:
-    """Rows of at most so many photos a label (of one label each), drawn by the seed; 0: all."""
+    """Rows of about so many photos a label, drawn by the seed; 0: all.
+
+    A photo is taken if one of its labels has fewer so far. Of photos with one label each, no label
+    gets more; of photos with several, a frequent label can come along with a rare one.
+    """
     rows = np.random.default_rng(seed).permutation(len(labels))
-    if not most or labels.ndim > 1:
-        return rows if not most else rows[: most * labels.shape[1]]
+    if not most:
+        return rows
     taken: collections.Counter = collections.Counter()
     chosen = []
     for row in rows:
-        taken[labels[row]] += 1
-        if taken[labels[row]] <= most:
+        own = [labels[row]] if labels.ndim == 1 else np.flatnonzero(labels[row] == 1)
+        if any(taken[label] < most for label in own):
+            taken.update(own)
             chosen.append(row)
-    return np.array(chosen)
+    return np.array(chosen, np.int64)
 
 
 def fingerprints(settings: Settings) -> dict[str, str]:

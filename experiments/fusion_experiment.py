@@ -59,6 +59,7 @@ def run(settings: Settings) -> dict[str, Any]:
             if any("text" in fusion_classifier.VARIANTS[v] for v in settings.variants)
         }
         predictions: dict[Case, tuple[np.ndarray, np.ndarray]] = {}
+        frequency: dict[tuple, np.ndarray] = {}
         seconds = 0.0
         for case in cases(settings):
             train, test = _parts(settings, photos, case)
@@ -67,9 +68,15 @@ def run(settings: Settings) -> dict[str, Any]:
                 return outcome
             seconds += outcome["seconds"]
             predictions[case] = (test.ids, outcome["logits"])
+            frequency[case[3:]] = (train.labels == 1).sum(0)
         everything = Photos.joined(list(photos.values()))
-        metrics = fusion_report.metrics_of(settings, labels, everything, photos, predictions)
-        fusion_report.write_pictures(settings, labels, everything, phrases, predictions, run_dir)
+        # The train photos of each label, on average over seeds and folds.
+        counts = np.mean(list(frequency.values()), axis=0)
+        metrics = fusion_report.metrics_of(settings, labels, everything, counts, predictions)
+        metrics["train_photos"] = len(photos["train"])
+        fusion_report.write_pictures(
+            settings, labels, everything, counts, phrases, predictions, run_dir
+        )
         for name, found in phrases.items():
             metrics[f"phrases/{name}"] = len(found.index)
         return run_dir.write_result(

@@ -485,6 +485,37 @@ def test_folds_and_few_shots():
     assert len(fusion_data.few_shot_rows(labels, 0, seed=0)) == 35
 
 
+def test_few_shots_of_several_labels():
+    labels = np.zeros([200, 4], np.int8)
+    labels[:, 0] = 1  # on every photo
+    labels[::10, 1], labels[5::20, 2], labels[7, 3] = 1, 1, -1
+    rows = fusion_data.few_shot_rows(labels, 3, seed=0)
+    counts = (labels[rows] == 1).sum(0)
+    assert counts.tolist()[1:] == [3, 3, 0] and 6 <= counts[0] <= 9
+    assert len(rows) == len(set(rows.tolist())) == counts[0]
+
+
+def test_recall_looks_at_the_cells_of_the_map():
+    labels = fusion_data.Labels(("a", "b", "c"), (("a",), ("b",), ("c",)), np.array([1, 1, 0]) > 0)
+    settings = fusion_flags.Settings("", "", "", "", unannotated="negative")
+    truth = np.array([[1, 0, 0], [-1, 1, 0], [0, -1, 1]], np.int8)
+    logits = np.arange(9.0).reshape(3, 3)
+    found, cells = fusion_report._cells(settings, labels, truth, logits)
+    assert cells.tolist() == [[1, 0], [0, 1], [0, 0]] and found.tolist() == [[0, 1], [3, 4], [6, 7]]
+    settings = dataclasses.replace(settings, unannotated="ignore")
+    assert fusion_report._cells(settings, labels, truth, logits)[1].tolist()[1] == [-1, 1]
+
+
+def test_a_group_without_labels_has_no_map():
+    labels = fusion_data.Labels(("a", "b", "c"), (("a",), ("b",), ("c",)), np.full(3, True))
+    seeds = of_two_seeds(np.random.default_rng(1), 1)
+    found = fusion_report._several_labels(
+        fusion_flags.Settings("", "", "", ""), labels, np.array([5.0, 5, 5]), seeds
+    )
+    assert "map_frequent" in found and "map_rare" not in found
+    assert found["map_low"] < found["map"] < found["map_high"]
+
+
 def test_strength_keeps_a_share_of_the_channels():
     assert len(fusion_data.kept_channels(1280, 0.1, 0)) == 128
     assert fusion_data.kept_channels(10, 1.0, 0).tolist() == list(range(10))
