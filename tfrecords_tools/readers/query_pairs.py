@@ -123,10 +123,11 @@ def webvision_pairs(
                 yield "val" if share < val_share else "train", normal_query(query), item[1]
 
 
-def webvision_texts(info: str | os.PathLike, *, part: str = "google") -> dict[str, list[str]]:
+def webvision_texts(info: str | os.PathLike) -> dict[str, list[str]]:
     """Image path -> its title and tags, as further queries; none without meta files."""
     return {
         path: [text for text in map(normal_query, texts) if text]
+        for part in ("google", "flickr")
         for path, texts in webvision.read_meta(info, part=part)
     }
 
