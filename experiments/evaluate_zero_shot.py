@@ -103,7 +103,8 @@ def run(settings: Settings) -> dict[str, Any]:
             script="experiments.evaluate_zero_shot",
             module=query_encoder.__name__,
         )
-        photos = fusion_data.open_photos(fusion, labels)[settings.eval_split]
+        split = settings.eval_split
+        photos = fusion_data.open_photos(fusion, labels, splits=(split,))[split]
         names, vectors = fusion_phrases.output_space(settings.generator, settings.output_space)
         vectors = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
         stems = fusion_phrases.label_stems(labels.terms)

@@ -85,17 +85,24 @@ def read_labels(data_dir: str) -> Labels:
     )
 
 
-def open_photos(settings: Settings, labels: Labels) -> dict[str, Photos]:
-    """All splits, without the train photos that the phrase generator was trained on.
+def open_photos(
+    settings: Settings, labels: Labels, *, splits: Sequence[str] = ()
+) -> dict[str, Photos]:
+    """Some splits, without the train photos that the phrase generator was trained on.
 
     A classifier trained on photos whose phrases the generator knows by heart would trust them too
     much; the generator's run names its photos.
+
+    Args:
+        settings: of the run.
+        labels: the taxonomy.
+        splits: to open; those that training and evaluation need, if none is named.
 
     Raises:
         ShardError: if the data set is damaged.
         ValueError: if the generator was trained on photos to evaluate on.
     """
-    needed = ("train", "val") if settings.folds else ("train", settings.eval_split)
+    needed = splits or (("train", "val") if settings.folds else ("train", settings.eval_split))
     readers = phrase_data.open_readers(
         settings.data_dir, "image_labels", needed, verify=settings.verify
     )

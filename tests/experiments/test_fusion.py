@@ -352,12 +352,26 @@ def test_photos_of_the_generator_are_left_out(data, phrases, text):
         path.write_text(before)
 
 
-def test_zero_shot(data, phrases):
+def spy(function, calls):
+    def of_call(*args):
+        calls.append(args)
+        return function(*args)
+
+    return of_call
+
+
+def test_zero_shot(data, phrases, monkeypatch):
     settings = evaluate_zero_shot.Settings(
         str(data / "labels"), str(data / "zero"), str(data / "phrases"), **BACKBONE,
         output_space="large", buckets=512, max_steps=10, eval_split="val",
     )  # fmt: skip
+    opened = []
+    monkeypatch.setattr(
+        fusion_data.phrase_data, "open_features", spy(phrase_data.open_features, opened)
+    )
     metrics = evaluate_zero_shot.run(settings)["metrics"]
+    (_, (reader,), _) = opened[0]
+    assert reader.split == "val", "photos of other splits are not needed"
     assert metrics["all/top1"] > 0.6 and metrics["all/terms_that_are_queries"] == 0.5
     assert metrics["without_labels/terms_that_are_queries"] == 0
 
