@@ -234,6 +234,7 @@ def _metrics(
         "top1_low": low,
         "top1_high": high,
         "top5": multilabel.top_k_accuracy(scores, truth, 5),
+        "chance": 1 / scores.shape[1],
         "majority": float(np.bincount(truth).max() / len(truth)),
     }
 

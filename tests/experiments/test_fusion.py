@@ -374,6 +374,7 @@ def test_zero_shot(data, phrases, monkeypatch):
     assert reader.split == "val", "photos of other splits are not needed"
     assert metrics["all/top1"] > 0.6 and metrics["all/terms_that_are_queries"] == 0.5
     assert metrics["without_labels/terms_that_are_queries"] == 0
+    assert metrics["all/chance"] == 0.25
 
 
 def test_nearest_terms():
