@@ -97,11 +97,14 @@ def run(settings: Settings) -> dict[str, Any]:
     )
     with run_dir.locked():
         run_dir.begin(
-            dataclasses.asdict(settings) | {"data": fusion_data.description(fusion)},
+            dataclasses.asdict(settings)
+            | {"data": fusion_data.description(fusion)}
+            | fusion_data.fingerprints(fusion),
             script="experiments.evaluate_zero_shot",
             module=query_encoder.__name__,
         )
-        photos = fusion_data.open_photos(fusion, labels)[settings.eval_split]
+        split = settings.eval_split
+        photos = fusion_data.open_photos(fusion, labels, splits=(split,))[split]
         names, vectors = fusion_phrases.output_space(settings.generator, settings.output_space)
         vectors = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
         stems = fusion_phrases.label_stems(labels.terms)
@@ -231,6 +234,7 @@ def _metrics(
         "top1_low": low,
         "top1_high": high,
         "top5": multilabel.top_k_accuracy(scores, truth, 5),
+        "chance": 1 / scores.shape[1],
         "majority": float(np.bincount(truth).max() / len(truth)),
     }
 

@@ -86,17 +86,24 @@ def read_labels(data_dir: str) -> Labels:
     )
 
 
-def open_photos(settings: Settings, labels: Labels) -> dict[str, Photos]:
-    """All splits, without the train photos that the phrase generator was trained on.
+def open_photos(
+    settings: Settings, labels: Labels, *, splits: Sequence[str] = ()
+) -> dict[str, Photos]:
+    """Some splits, without the train photos that the phrase generator was trained on.
 
     A classifier trained on photos whose phrases the generator knows by heart would trust them too
     much; the generator's run names its photos.
+
+    Args:
+        settings: of the run.
+        labels: the taxonomy.
+        splits: to open; those that training and evaluation need, if none is named.
 
     Raises:
         ShardError: if the data set is damaged.
         ValueError: if the generator was trained on photos to evaluate on.
     """
-    needed = ("train", "val") if settings.folds else ("train", settings.eval_split)
+    needed = splits or (("train", "val") if settings.folds else ("train", settings.eval_split))
     readers = phrase_data.open_readers(
         settings.data_dir, "image_labels", needed, verify=settings.verify
     )
@@ -229,17 +236,41 @@ def kept_channels(channels: int, strength: float, seed: int) -> np.ndarray:
 
 
 def few_shot_rows(labels: np.ndarray, most: int, seed: int) -> np.ndarray:
-    """Rows of at most so many photos a label (of one label each), drawn by the seed; 0: all."""
+    """Rows of about so many photos a label, drawn by the seed; 0: all.
+
+    A photo is taken if one of its labels has fewer so far. Of photos with one label each, no label
+    gets more; of photos with several, a frequent label can come along with a rare one.
+    """
     rows = np.random.default_rng(seed).permutation(len(labels))
-    if not most or labels.ndim > 1:
-        return rows if not most else rows[: most * labels.shape[1]]
+    if not most:
+        return rows
     taken: collections.Counter = collections.Counter()
     chosen = []
     for row in rows:
-        taken[labels[row]] += 1
-        if taken[labels[row]] <= most:
+        own = [labels[row]] if labels.ndim == 1 else np.flatnonzero(labels[row] == 1)
+        if any(taken[label] < most for label in own):
+            taken.update(own)
             chosen.append(row)
-    return np.array(chosen)
+    return np.array(chosen, np.int64)
+
+
+def fingerprints(settings: Settings) -> dict[str, str]:
+    """sha256 of what the photos' phrases come from: generator, prototypes, text encoder.
+
+    Runs keep it, so that none goes on with what another generator or edited phrases left behind.
+    """
+    generator = runs.RunDirectory(settings.generator)
+    paths = {
+        "generator_sha256": generator.model_file("best"),
+        "prototypes_sha256": generator.path / phrase_report.PROTOTYPES,
+    }
+    if settings.text_encoder:
+        paths["text_encoder_sha256"] = runs.RunDirectory(settings.text_encoder).model_file("best")
+    found = {}
+    for name, path in paths.items():
+        with open(path, "rb") as file:
+            found[name] = hashlib.file_digest(file, "sha256").hexdigest()
+    return found
 
 
 def description(settings: Settings) -> dict[str, Any]:

@@ -45,7 +45,9 @@ def run(settings: Settings) -> dict[str, Any]:
     labels = fusion_data.read_labels(settings.data_dir)
     with run_dir.locked():
         run_dir.begin(
-            dataclasses.asdict(settings) | {"data": fusion_data.description(settings)},
+            dataclasses.asdict(settings)
+            | {"data": fusion_data.description(settings)}
+            | fusion_data.fingerprints(settings),
             script="experiments.train_fusion",
             module=fusion_classifier.__name__,
             may_change={*runs.MAY_CHANGE, "data_dir", "verify", "seeds"} - {"max_steps"},
@@ -57,6 +59,7 @@ def run(settings: Settings) -> dict[str, Any]:
             if any("text" in fusion_classifier.VARIANTS[v] for v in settings.variants)
         }
         predictions: dict[Case, tuple[np.ndarray, np.ndarray]] = {}
+        frequency: dict[tuple, np.ndarray] = {}
         seconds = 0.0
         for case in cases(settings):
             train, test = _parts(settings, photos, case)
@@ -65,9 +68,15 @@ def run(settings: Settings) -> dict[str, Any]:
                 return outcome
             seconds += outcome["seconds"]
             predictions[case] = (test.ids, outcome["logits"])
+            frequency[case[3:]] = (train.labels == 1).sum(0)
         everything = Photos.joined(list(photos.values()))
-        metrics = fusion_report.metrics_of(settings, labels, everything, photos, predictions)
-        fusion_report.write_pictures(settings, labels, everything, phrases, predictions, run_dir)
+        # The train photos of each label, on average over seeds and folds.
+        counts = np.mean(list(frequency.values()), axis=0)
+        metrics = fusion_report.metrics_of(settings, labels, everything, counts, predictions)
+        metrics["train_photos"] = len(photos["train"])
+        fusion_report.write_pictures(
+            settings, labels, everything, counts, phrases, predictions, run_dir
+        )
         for name, found in phrases.items():
             metrics[f"phrases/{name}"] = len(found.index)
         return run_dir.write_result(
@@ -168,7 +177,8 @@ def _run_case(
     run_dir = runs.RunDirectory(folder)
     run_dir.begin(
         dataclasses.asdict(settings)
-        | {"case": list(case), "strength": strength, "phrase_set": phrase_set},
+        | {"case": list(case), "strength": strength, "phrase_set": phrase_set}
+        | fusion_data.fingerprints(settings),
         script="experiments.train_fusion",
         module=fusion_classifier.__name__,
         may_change={*runs.MAY_CHANGE, "data_dir", "verify", "seeds"} - {"max_steps"},

@@ -18,7 +18,9 @@ from imgtext_tf import runs, search
 from imgtext_tf.data import grams
 from imgtext_tf.models import phrase_generator, query_encoder
 
-_STEM = functools.cache(SnowballStemmer("english").stem)
+_SNOWBALL = SnowballStemmer("english").stem
+_IRREGULAR = {"people": "person", "children": "child", "feet": "foot", "teeth": "tooth"}
+_LEAST = 3  # letters that stay of a word
 
 
 class Phrases:
@@ -94,8 +96,25 @@ def is_english(phrase: str) -> bool:
 
 
 def stems_of(text: str) -> set[str]:
-    """The stems (Snowball, English) of a text's words."""
-    return {_STEM(word) for word in re.findall(r"[^\W\d_]+", text.casefold())}
+    """The stems of a text's words, cut so far that surf, surfing and surfer have one."""
+    return {_stem(word) for word in re.findall(r"[^\W\d_]+", text.casefold())}
+
+
+@functools.cache
+def _stem(word: str) -> str:
+    """Snowball's English stem without what it leaves: irregular plurals, -er, -or, -ist, -e.
+
+    It may join words that have nothing in common (flower and flow): too many phrases are left out
+    then, where too few would show the classifier its label.
+    """
+    word = _IRREGULAR.get(word, re.sub("men$", "man", word))
+    stem = _SNOWBALL(word)
+    for ending in ("er", "or", "ist", "e"):
+        if stem.endswith(ending) and len(stem) - len(ending) >= _LEAST:
+            stem = stem.removesuffix(ending)
+            break
+    doubled = len(stem) > _LEAST and stem[-1] == stem[-2] and stem[-1] not in "aeiou"
+    return stem[:-1] if doubled else stem
 
 
 def label_stems(terms: Collection[Collection[str]]) -> set[str]:

@@ -48,22 +48,34 @@ def metrics_of(
     settings: Settings,
     labels: Labels,
     everything: Photos,
-    photos: dict[str, Photos],
+    counts: np.ndarray,
     predictions: dict[Case, tuple[np.ndarray, np.ndarray]],
 ) -> dict[str, Any]:
-    """All metrics, flat: `<comparison>/<metric>`, with intervals and gains over visual only."""
+    """All metrics, flat: `<comparison>/<metric>`, with intervals and gains over visual only.
+
+    Args:
+        settings: of the run.
+        labels: the taxonomy.
+        everything: all photos.
+        counts: [L], the train photos that have each label, where photos have several.
+        predictions: case -> ids and logits of the photos that it was evaluated on.
+    """
     scores = by_comparison(everything, predictions)
-    metrics: dict[str, Any] = {"train_photos": len(photos["train"])}
+    metrics: dict[str, Any] = {}
     for name, seeds in scores.items():
         found = (
-            _several_labels(settings, labels, photos["train"], seeds)
+            _several_labels(settings, labels, counts, seeds)
             if everything.labels.ndim > 1
             else _one_label(settings, seeds)
         )
         variant, *rest = name.split("/")
-        baseline = f"visual/{rest[0]}" if rest else ""
-        if variant not in ("visual", "text") and baseline in scores:
-            found |= _gain(settings, labels, seeds, scores[baseline])
+        baselines = {}
+        if rest:
+            baselines = {"gain": f"visual/{rest[0]}", "gain_over_text": f"text/{rest[-1]}"}
+        for gain, baseline in baselines.items():
+            if variant not in ("visual", "text") and baseline in scores:
+                values = _gain(settings, labels, seeds, scores[baseline])
+                found |= {gain + part: value for part, value in values.items()}
         metrics |= {f"{name}/{metric}": value for metric, value in found.items()}
         shown = {key: round(value, 4) for key, value in found.items() if "/" not in key}
         logging.info("%s: %s", name, shown)
@@ -81,17 +93,18 @@ def _one_label(settings: Settings, seeds: list) -> dict[str, float]:
 
 
 def _several_labels(
-    settings: Settings, labels: Labels, train: Photos, seeds: list
+    settings: Settings, labels: Labels, counts: np.ndarray, seeds: list
 ) -> dict[str, float]:
     chosen, how = labels.trainable, {"unannotated": settings.unannotated}
     maps, recalls, slices = [], [], []
-    counts = (train.labels == 1).sum(0)
     cuts = np.quantile(counts[chosen], [1 / 3, 2 / 3])
     group = np.digitize(counts, cuts)
     for truth, logits in seeds:
         found = multilabel.average_precisions(logits, truth, **how)
-        maps.append(_mean(found[chosen]))
-        recalls.append(multilabel.recall_at_precision(logits, truth, _PRECISION))
+        maps.append(np.nan_to_num(_mean(found[chosen])))
+        recalls.append(
+            multilabel.recall_at_precision(*_cells(settings, labels, truth, logits), _PRECISION)
+        )
         slices.append([_mean(found[chosen & (group == part)]) for part in range(3)])
     result = {
         "map": float(np.mean(maps)),
@@ -99,9 +112,10 @@ def _several_labels(
         "recall_at_80_precision": float(np.mean(recalls)),
     }
     for name, value in zip(("rare", "middle", "frequent"), np.mean(slices, axis=0), strict=True):
-        result[f"map_{name}"] = float(value)
+        if np.isfinite(value):  # A group may hold no label that can be evaluated.
+            result[f"map_{name}"] = float(value)
     result["map_low"], result["map_high"] = _interval(
-        lambda rows: _map_of(seeds[:1], rows, labels, settings),
+        lambda rows: _map_of(seeds, rows, labels, settings),
         np.arange(len(seeds[0][0])),
         settings=settings,
         resamples=_RESAMPLES_OF_MAP,
@@ -110,13 +124,27 @@ def _several_labels(
 
 
 def _mean(precisions: np.ndarray) -> float:
-    """The mean over the labels that have an average precision; 0 if none has."""
+    """The mean over the labels that have an average precision; NaN if none has."""
     known = precisions[np.isfinite(precisions)]
-    return float(known.mean()) if len(known) else 0.0
+    return float(known.mean()) if len(known) else float("nan")
+
+
+def _cells(
+    settings: Settings, labels: Labels, truth: np.ndarray, logits: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """(logits, labels) of the cells that the mAP looks at, as it takes the unannotated ones."""
+    truth, logits = truth[:, labels.trainable], logits[:, labels.trainable]
+    if settings.unannotated == "negative":
+        truth = np.maximum(truth, 0)
+    return logits, truth
 
 
 def _gain(settings: Settings, labels: Labels, seeds: list, baseline: list) -> dict[str, float]:
-    """The gain over visual only on the same photos, with a paired bootstrap interval."""
+    """The mean gain over a baseline on the same photos, with a paired bootstrap interval.
+
+    Returns:
+        Under "" the gain, under "_low" and "_high" its interval.
+    """
     pairs = list(zip(seeds, baseline, strict=True))
     if seeds[0][0].ndim == 1:
         right = [
@@ -125,29 +153,27 @@ def _gain(settings: Settings, labels: Labels, seeds: list, baseline: list) -> di
         ]
         gain = np.mean(right, axis=0)
         low, high = _interval(np.mean, gain, settings=settings)
-        return {"gain": float(gain.mean()), "gain_low": low, "gain_high": high}
+        return {"": float(gain.mean()), "_low": low, "_high": high}
 
     def difference(rows: np.ndarray) -> float:
-        ours, theirs = (_map_of(side[:1], rows, labels, settings) for side in (seeds, baseline))
+        ours, theirs = (_map_of(side, rows, labels, settings) for side in (seeds, baseline))
         return ours - theirs
 
     rows = np.arange(len(seeds[0][0]))
     low, high = _interval(difference, rows, settings=settings, resamples=_RESAMPLES_OF_MAP)
-    every = [_map_of([s], rows, labels, settings) for s in seeds]
-    base = [_map_of([s], rows, labels, settings) for s in baseline]
-    return {
-        "gain": float(np.mean(every) - np.mean(base)),
-        "gain_low": low,
-        "gain_high": high,
-    }
+    return {"": difference(rows), "_low": low, "_high": high}
 
 
 def _map_of(seeds: list, rows: np.ndarray, labels: Labels, settings: Settings) -> float:
-    truth, logits = seeds[0]
+    """The mAP over the trainable labels of some photos, on average over the seeds."""
     chosen = labels.trainable
-    return multilabel.mean_average_precision(
-        logits[rows][:, chosen], truth[rows][:, chosen], unannotated=settings.unannotated
-    )
+    found = [
+        multilabel.mean_average_precision(
+            logits[rows][:, chosen], truth[rows][:, chosen], unannotated=settings.unannotated
+        )
+        for truth, logits in seeds
+    ]
+    return float(np.mean(found))
 
 
 def _interval(
@@ -162,6 +188,7 @@ def write_pictures(
     settings: Settings,
     labels: Labels,
     everything: Photos,
+    counts: np.ndarray,
     phrases: dict[str, Phrases],
     predictions: dict[Case, tuple[np.ndarray, np.ndarray]],
     run_dir: runs.RunDirectory,
@@ -171,7 +198,7 @@ def write_pictures(
     first = {name: seeds[0] for name, seeds in scores.items()}
     if everything.labels.ndim > 1:
         curves = {
-            name: multilabel.precision_recall(logits, truth)[:2]
+            name: multilabel.precision_recall(*_cells(settings, labels, truth, logits))[:2]
             for name, (truth, logits) in first.items()
         }
         figure = label_figures.precision_recall_figure(curves)
@@ -182,7 +209,6 @@ def write_pictures(
         return
     (truth, base), (_, ours) = first[names[0]], first[names[1]]
     if everything.labels.ndim > 1:
-        counts = (truth == 1).sum(0)
         how = {"unannotated": settings.unannotated}
         gains = multilabel.average_precisions(ours, truth, **how) - (
             multilabel.average_precisions(base, truth, **how)

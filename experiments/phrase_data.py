@@ -62,6 +62,11 @@ class Data:
             return [[] for _ in self.queries["train"]]
         return photos.text_lists(self.readers["train"], "more_queries")
 
+    def right_phrases(self, split: str) -> list[list[str]]:
+        """The queries of each photo and the further phrases that stand in its own texts."""
+        more = photos.text_lists(self.readers[split], "more_queries")
+        return [[*own, *further] for own, further in zip(self.queries[split], more, strict=True)]
+
     def pairs(self) -> photos.QueryPairs:
         """The pairs to train on."""
         kept = set(self.train_rows.tolist())

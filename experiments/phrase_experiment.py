@@ -33,7 +33,7 @@ def run(settings: Settings) -> dict[str, Any]:
     run_dir = runs.RunDirectory(settings.run_dir)
     if settings.eval_only:
         settings = _as_trained(settings, run_dir)
-    training.set_precision(settings.mixed_precision)
+    training.set_precision(settings.mixed_precision, scaled=False)
     with run_dir.locked():
         training.set_seed(settings.seed, settings.deterministic)
         encoder = phrase_data.open_encoder(settings)

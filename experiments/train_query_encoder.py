@@ -18,6 +18,7 @@ import functools
 import hashlib
 import shlex
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -150,6 +151,7 @@ def read_texts(
 ) -> tuple[associations.Associations, dict[str, associations.Associations], str]:
     """(groups to train on, held-out groups of captions and of queries, digest of all texts)."""
     train: dict[str, list[str]] = {}
+    source_of: dict[str, str] = {}
     held_out = {}
     digest = hashlib.sha256()
     for kind, paths in (("texts", settings.texts), ("queries", settings.queries)):
@@ -162,12 +164,14 @@ def read_texts(
             rest, part = associations.Associations(groups).split(settings.held_out)
             for name, own in zip(rest.names, rest.texts, strict=True):
                 train.setdefault(f"{kind}/{name}", []).extend(own)
+                # Captions and queries of one photo are not wrong for each other.
+                source_of[f"{kind}/{name}"] = name
             held.update(zip(part.names, part.texts, strict=True))
         if held:
             held_out[kind] = associations.Associations(held)
     if not train:
         raise associations.AssociationError("give --texts or --queries")
-    return associations.Associations(train), held_out, digest.hexdigest()
+    return associations.Associations(train, source_of=source_of), held_out, digest.hexdigest()
 
 
 def _batches(
@@ -201,7 +205,8 @@ def evaluate(
             for side in (first, second)
         ]
         a, b = (encoder.predict_on_batch({"gram_ids": one})["embedding"] for one in ids)
-        found |= {f"{kind}/{name}": value for name, value in _retrieval(a @ b.T).items()}
+        scores = _without_shared(a @ b.T, first, second)
+        found |= {f"{kind}/{name}": value for name, value in _retrieval(scores).items()}
     found["mrr"] = float(np.mean([value for name, value in found.items() if "mrr" in name]))
     return found
 
@@ -213,6 +218,7 @@ def _tfidf(held_out: dict[str, associations.Associations], seed: int) -> dict[st
         first, second = _held_out_pairs(groups, seed)
         vectors = TfidfVectorizer(ngram_range=(1, 2)).fit_transform([*first, *second])
         scores = (vectors[: len(first)] @ vectors[len(first) :].T).toarray()
+        scores = _without_shared(scores, first, second)
         found |= {f"{kind}/{name}": value for name, value in _retrieval(scores).items()}
     return found
 
@@ -222,6 +228,15 @@ def _held_out_pairs(groups: associations.Associations, seed: int) -> tuple[list[
     chosen = rng.permutation(len(groups))[:_MOST_HELD_OUT]
     first, second = zip(*groups.pairs(chosen, rng), strict=True)
     return list(first), list(second)
+
+
+def _without_shared(scores: np.ndarray, first: Sequence[str], second: Sequence[str]) -> np.ndarray:
+    """-inf for other pairs that have a text in common with a row's pair: they are not wrong."""
+    _, numbers = np.unique([*first, *second], return_inverse=True)
+    one, two = numbers[: len(first)], numbers[len(first) :]
+    same = (one[:, None] == one) | (two[:, None] == two) | (one[:, None] == two)
+    np.fill_diagonal(same, False)
+    return np.where(same, -np.inf, scores)
 
 
 def _retrieval(scores: np.ndarray) -> dict[str, float]:

@@ -3,8 +3,9 @@
 Keras' own do arithmetic on the whole table in every step, which takes longer the more classes
 there are, and take each of several gradients of one row for a gradient of its own. These sum the
 gradients of a row first. A gradient without rows goes the way of the parent class, so that one
-optimiser serves the whole model. `weight_decay`, `use_ema`, `global_clipnorm` and gradient
-accumulation work on whole tables: leave them off where steps must stay cheap.
+optimiser serves the whole model. `weight_decay`, `use_ema` and gradient
+accumulation work on whole tables: leave them off where steps must stay cheap. Keras would clip the
+gradients before the rows are summed, which is another clipping: it is refused.
 """
 
 from __future__ import annotations
@@ -17,6 +18,12 @@ def summed_rows(gradient: tf.IndexedSlices) -> tuple[tf.Tensor, tf.Tensor]:
     """The gradient of each distinct row: (rows [U], sums of their gradients [U, ...])."""
     rows, places = tf.unique(gradient.indices)
     return rows, tf.math.unsorted_segment_sum(gradient.values, places, tf.shape(rows)[0])
+
+
+def _refuse_clipping(name: str, options: dict) -> None:
+    for option in ("clipnorm", "clipvalue", "global_clipnorm"):
+        if options.get(option) is not None:
+            raise ValueError(f"{name} has no {option}: it would clip rows before they are summed")
 
 
 @keras.saving.register_keras_serializable(package="imgtext_tf")
@@ -35,8 +42,9 @@ class LazyAdam(keras.optimizers.Adam):
             **kwargs: of Keras' Adam.
 
         Raises:
-            ValueError: if `amsgrad` is asked for.
+            ValueError: if `amsgrad` or a clipping is asked for.
         """
+        _refuse_clipping("LazyAdam", kwargs)
         if kwargs.get("amsgrad"):
             raise ValueError("LazyAdam has no amsgrad: leave it out")
         super().__init__(learning_rate, **kwargs)
@@ -76,7 +84,11 @@ class SparseAdagrad(keras.optimizers.Adagrad):
             learning_rate: a float or schedule.
             row_wise: see the class.
             **kwargs: of Keras' Adagrad.
+
+        Raises:
+            ValueError: if a clipping is asked for.
         """
+        _refuse_clipping("SparseAdagrad", kwargs)
         super().__init__(learning_rate, **kwargs)
         self.row_wise = row_wise
 

@@ -46,6 +46,13 @@ def test_pair_scores():
             same = group[row] == group[column] and row != column
             expected = -1e9 if same else 20 * reference.cosine(A[row], b[column])
             assert scores[row, column] == pytest.approx(expected, rel=1e-4, abs=1e-4)
+    # Other groups that hold the same text are not wrong either.
+    first, second = np.array([7, 7, 8, 9]), np.array([4, 5, 5, 8])
+    known = layers.PairScores(scale=20)(A, b, group, first, second).numpy()
+    right = {(0, 2), (2, 0), (0, 1), (1, 0), (1, 2), (2, 1), (2, 3)}
+    for row in range(4):
+        for column in range(4):
+            assert (known[row, column] == -1e9) == ((row, column) in right)
     learnt = layers.PairScores(scale=20, learn_scale=True)
     np.testing.assert_allclose(learnt(A, b, group), scores, rtol=1e-4)
     assert len(learnt.trainable_weights) == 1

@@ -129,5 +129,12 @@ def test_amsgrad_is_refused():
         optimizers.LazyAdam(amsgrad=True)
 
 
+@pytest.mark.parametrize("option", ["clipnorm", "clipvalue", "global_clipnorm"])
+@pytest.mark.parametrize("ours", [optimizers.LazyAdam, optimizers.SparseAdagrad])
+def test_clipping_of_unsummed_rows_is_refused(ours, option):
+    with pytest.raises(ValueError, match=f"has no {option}"):
+        ours(0.1, **{option: 1.0})
+
+
 def test_the_head_wants_no_xla():
     assert not layers.CosineSoftmax(9, num_sampled=3).supports_jit

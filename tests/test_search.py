@@ -78,6 +78,25 @@ def test_exclusions_for_all_and_for_each_query(index):
     assert for_each.ids[2, 0] == best[2, 2]
     with pytest.raises(search.SearchError, match="one each"):
         index.search(QUERIES[:3], 3, exclude=[["a"], ["b"]])
+    with pytest.raises(search.SearchError, match="the text 'dog'"):
+        index.search(QUERIES[:3], 3, exclude="dog")
+
+
+def test_names_are_made_once():
+    """A search must not walk over all ids of a large index each time."""
+
+    class Ids(list):
+        walks = 0
+
+        def __iter__(self):
+            self.walks += 1
+            return super().__iter__()
+
+    index = search.build("exact", IDS[:20], VECTORS[:20])
+    index.ids = Ids(index.ids)
+    found = [index.search(QUERIES[:2], 3, exclude={"phrase 1"}).ids.tolist() for _ in range(4)]
+    assert found == found[:1] * 4
+    assert index.ids.walks <= 2, "once for the names, once for the places"
 
 
 @pytest.mark.parametrize("mmap", [False, True])
@@ -90,6 +109,35 @@ def test_a_saved_index_gives_the_same(index, mmap, tmp_path):
     before, after = index.search(QUERIES, 5), loaded.search(QUERIES, 5)
     assert after.ids.tolist() == before.ids.tolist()
     np.testing.assert_allclose(after.scores, before.scores, atol=1e-6)
+
+
+def test_a_mapped_index_can_be_saved_where_it_lies(index, tmp_path):
+    index.save(tmp_path)
+    before = index.search(QUERIES, 5)
+    loaded = search.load(tmp_path, mmap=True)
+    loaded.save(tmp_path)
+    for again in (loaded, search.load(tmp_path, mmap=True), search.load(tmp_path)):
+        assert again.search(QUERIES, 5).ids.tolist() == before.ids.tolist()
+    assert not list(tmp_path.glob(".saving-*"))
+
+
+def test_a_failed_save_leaves_the_index_that_was_there(tmp_path, monkeypatch):
+    search.build("exact", IDS[:9], VECTORS[:9]).save(tmp_path)
+    other = search.build("exact", IDS[:5], VECTORS[:5])
+
+    def fail(folder):
+        raise OSError("no space left")
+
+    monkeypatch.setattr(other, "_save", fail)
+    with pytest.raises(OSError, match="no space"):
+        other.save(tmp_path)
+    assert len(search.load(tmp_path)) == 9
+
+
+@pytest.mark.parametrize("name", ["a\nb", "a\rb", ""])
+def test_ids_that_a_file_of_lines_would_break(name):
+    with pytest.raises(search.SearchError, match="line break"):
+        search.build("exact", [name, "c"], np.eye(2))
 
 
 def test_no_query_and_too_many_neighbours(index):

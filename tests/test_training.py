@@ -481,7 +481,9 @@ def test_sixteen_bits_where_the_device_has_them(monkeypatch):
             )
             training.set_precision(True)
             names.append(keras.config.dtype_policy().name)
+        training.set_precision(True, scaled=False)
+        names.append(keras.config.dtype_policy().name)
     finally:
         training.set_precision(False)
-    assert names == ["mixed_bfloat16", "mixed_float16"]
+    assert names == ["mixed_bfloat16", "mixed_float16", "mixed_bfloat16"]
     assert keras.config.dtype_policy().name == "float32"

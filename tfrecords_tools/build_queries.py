@@ -6,7 +6,8 @@ r"""Query-image pairs to shards of photos with all their queries (Shah2019, Sect
 
 `--pairs_dir` holds train.tsv, validation.tsv and test.tsv of query<TAB>image. With captions, the
 n-grams that captions of several train images share name further queries: the phrase generator is
-not trained on them, but they can have prototypes.
+not trained on them, but they can have prototypes. Photos of val and test keep those of all these
+phrases that stand in their own captions: they are right there, though nobody asked for them.
 
 WebVision's images were found by queries, too: `--webvision_dir=webvision/info` takes those in place
 of `--pairs_dir`, and the images' titles and tags, where their files are there, as further queries.
@@ -16,7 +17,7 @@ from __future__ import annotations
 
 import dataclasses
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from absl import app, flags
@@ -65,23 +66,23 @@ def run(settings: Settings) -> dict[str, Any]:
     else:
         pairs = query_pairs.read_pairs(settings.pairs_dir)
     queries_of, bad = query_pairs.group_by_image(pairs)
+    known = {q for split, own in queries_of.values() if split == "train" for q in own}
     if settings.captions_json:
         more = query_pairs.caption_ngrams(
             settings.captions_json,
             most_words=settings.most_words,
             least_images=settings.least_images,
+            known=known,
         )
-    known = {q for split, own in queries_of.values() if split == "train" for q in own}
+    further = _further(queries_of, more, known)
     photos = []
     for image, (split, own) in queries_of.items():
-        further = [gram for gram in more.get(image, ()) if gram not in known]
         try:
             path = base.inside(settings.images_dir, image)
         except ValueError as error:
             bad.append(base.BadRecord(image, str(error)))
             continue
-        # Only train images may name queries: those of val and test are what is asked for.
-        fields = {"queries": own, "more_queries": further if split == "train" else []}
+        fields = {"queries": own, "more_queries": further[image]}
         photos.append(photo_shards.Photo(image, path, split, fields))
     names = ("most_words", "least_images", "val_share", "shard_mb", "seed")
     build = {name: getattr(settings, name) for name in names}
@@ -97,8 +98,26 @@ def run(settings: Settings) -> dict[str, Any]:
         seed=settings.seed,
     )
     report = photo_shards.write(photos, bad, how)
-    further = {gram for grams in more.values() for gram in grams} - known
-    return report | {"queries": len(known), "further queries": len(further)}
+    return report | {
+        "queries": len(known),
+        "further queries": len({q for own in further.values() for q in own} - known),
+    }
+
+
+def _further(
+    queries_of: Mapping[str, tuple[str, list[str]]], more: Mapping[str, list[str]], known: set[str]
+) -> dict[str, list[str]]:
+    """Image -> its further queries. Only train images may name some; others have some of them."""
+    train = [image for image, (split, _) in queries_of.items() if split == "train"]
+    named = known.union(*(more.get(image, ()) for image in train))
+    return {
+        image: [
+            text
+            for text in more.get(image, ())
+            if (text not in known if split == "train" else text in named and text not in own)
+        ]
+        for image, (split, own) in queries_of.items()
+    }
 
 
 def define_flags() -> None:

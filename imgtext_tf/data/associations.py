@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -24,18 +24,29 @@ class Associations:
     Attributes:
         names: name of each group.
         texts: the distinct texts of each group, two or more.
+        sources: [groups] int64, equal where groups are of one source.
+        number_of: text -> its number; one text may stand in several groups.
     """
 
-    def __init__(self, groups: dict[str, Iterable[str]]) -> None:
+    def __init__(
+        self, groups: dict[str, Iterable[str]], *, source_of: Mapping[str, str] | None = None
+    ) -> None:
         """Keeps the groups of two distinct texts or more, sorted by name.
 
         Args:
             groups: name -> texts.
+            source_of: name -> what the group is of, such as a photo that has a group of captions
+                and one of queries: these are associated, too. Without it each has its own.
         """
         distinct = {name: list(dict.fromkeys(texts)) for name, texts in sorted(groups.items())}
         kept = {name: texts for name, texts in distinct.items() if len(texts) > 1}
         self.names = list(kept)
         self.texts = list(kept.values())
+        sources = [(source_of or {}).get(name, name) for name in kept]
+        numbers = {source: number for number, source in enumerate(dict.fromkeys(sources))}
+        self.sources = np.array([numbers[source] for source in sources], np.int64)
+        every = dict.fromkeys(text for texts in kept.values() for text in texts)
+        self.number_of = {text: number for number, text in enumerate(every)}
 
     def __len__(self) -> int:
         """The number of groups."""
@@ -109,7 +120,9 @@ def pair_dataset(
     buckets: int,
     longest: int = 2,
 ) -> tf.data.Dataset:
-    """Training batches: ({`first`, `second`, `group`}, {"scores", "reverse": 0..B-1}).
+    """Training batches: ({`first`, `second`, `group`, ...}, {"scores", "reverse": 0..B-1}).
+
+    The inputs are those of `query_encoder.dual_encoder`; `group` is the source of a group.
 
     Args:
         associations: the groups to draw from.
@@ -123,18 +136,22 @@ def pair_dataset(
 
     def load(step: np.ndarray) -> tuple[np.ndarray, ...]:
         pairs, groups = associations.batch(int(step), batch_size=batch_size, seed=seed)
-        first, second = ([one.encode("utf-8") for one in side] for side in zip(*pairs, strict=True))
-        return np.array(first, object), np.array(second, object), groups.astype(np.int64)
+        sides = list(zip(*pairs, strict=True))
+        texts = [np.array([one.encode("utf-8") for one in side], object) for side in sides]
+        ids = [np.array([associations.number_of[one] for one in side], np.int64) for side in sides]
+        return *texts, associations.sources[groups], *ids
 
     def make_batch(step: tf.Tensor) -> tuple:
-        dtypes = [tf.string, tf.string, tf.int64]
+        dtypes = [tf.string, tf.string, tf.int64, tf.int64, tf.int64]
         tensors = tf.numpy_function(load, [step], dtypes, stateful=False)
-        first, second, group = (tf.ensure_shape(tensor, [batch_size]) for tensor in tensors)
+        first, second, group, *ids = (tf.ensure_shape(tensor, [batch_size]) for tensor in tensors)
         hashed = {"buckets": buckets, "longest": longest}
         inputs = {
             "first": gram_ids(first, **hashed),
             "second": gram_ids(second, **hashed),
             "group": group,
+            "first_id": ids[0],
+            "second_id": ids[1],
         }
         places = tf.range(batch_size)
         return inputs, {"scores": places, "reverse": places}

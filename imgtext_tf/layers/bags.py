@@ -78,7 +78,9 @@ class BagPooling(keras.layers.Layer):
 class PairScores(keras.layers.Layer):
     """s cos of each text with each other's partner: a [B, D], b [B, D], group [B] -> [B, B].
 
-    Row i's partner is column i; other columns of the same group are right as well, and masked.
+    Row i's partner is column i; other columns of the same group are right as well, and masked. So
+    are, where the numbers of the texts are given (`first_id`, `second_id`, [B] each), columns of
+    pairs that have a text in common with row i: one text can stand in several groups.
 
     Args:
         scale: s, or its first value.
@@ -99,7 +101,7 @@ class PairScores(keras.layers.Layer):
             first = keras.initializers.Constant(math.log(self.scale))
             self.log_scale = self.add_weight((), initializer=first, name="scale")
 
-    def call(self, a, b, group):
+    def call(self, a, b, group, first_id=None, second_id=None):
         """See the class."""
         scale = self.scale
         if self.learn_scale:
@@ -109,9 +111,15 @@ class PairScores(keras.layers.Layer):
         size = keras.ops.shape(a)[0]
         other = keras.ops.logical_not(keras.ops.cast(keras.ops.eye(size), "bool"))
         same = keras.ops.equal(group[:, None], group[None])
+        if first_id is not None:
+            for one, two in ((first_id, first_id), (second_id, second_id), (first_id, second_id)):
+                equal = keras.ops.equal(one[:, None], two[None])
+                same = keras.ops.logical_or(same, equal)
         return keras.ops.where(keras.ops.logical_and(same, other), _OTHER, scores)
 
-    def compute_output_shape(self, a_shape, b_shape, group_shape):
+    def compute_output_shape(
+        self, a_shape, b_shape, group_shape, first_id_shape=None, second_id_shape=None
+    ):
         """[B, B]."""
         return (a_shape[0], a_shape[0])
 

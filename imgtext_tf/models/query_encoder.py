@@ -65,8 +65,9 @@ def dual_encoder(
 ) -> keras.Model:
     """The model that is trained on associated texts: each must find its partner in the batch.
 
-    Inputs, a dict: `first` and `second` [B, G] int32, the gram ids of two associated texts, and
-    `group` [B] int64: texts of one group are associated, too, and not held against each other.
+    Inputs, a dict: `first` and `second` [B, G] int32, the gram ids of two associated texts,
+    `group` [B] int64: texts of one group are associated, too, and not held against each other, and
+    `first_id`, `second_id` [B] int64, numbers of the texts: nor are pairs with a text in common.
     Outputs: `scores` [B, B] from the first texts to the second ones, `reverse` [B, B] back; train
     both with cross entropy to the place of the partner (`compile_dual`).
 
@@ -79,14 +80,22 @@ def dual_encoder(
     """
     first = keras.Input((None,), dtype="int32", name="first")
     second = keras.Input((None,), dtype="int32", name="second")
-    group = keras.Input((), dtype="int64", name="group")
+    group, first_id, second_id = (
+        keras.Input((), dtype="int64", name=name) for name in ("group", "first_id", "second_id")
+    )
     a = encoder({"gram_ids": first})["embedding"]
     b = encoder({"gram_ids": second})["embedding"]
     scores = layers.PairScores(
         scale=scale, learn_scale=learn_scale, dtype="float32", name="pair_scores"
-    )(a, b, group)
+    )(a, b, group, first_id, second_id)
     return keras.Model(
-        {"first": first, "second": second, "group": group},
+        {
+            "first": first,
+            "second": second,
+            "group": group,
+            "first_id": first_id,
+            "second_id": second_id,
+        },
         {"scores": scores, "reverse": keras.ops.transpose(scores)},
         name="dual_encoder",
     )

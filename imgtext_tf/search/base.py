@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import abc
+import functools
 import json
 import os
 import pathlib
+import shutil
+import tempfile
 from collections.abc import Collection, Sequence
 from typing import Any, ClassVar, NamedTuple
 
@@ -74,7 +77,7 @@ class Index(abc.ABC):
             seen: set[str] = set()
             twice = next(name for name in ids if name in seen or seen.add(name))
             raise SearchError(f"the id {twice!r} occurs twice: make ids unique")
-        if any("\n" in name or not name for name in ids):
+        if any("\n" in name or "\r" in name or not name for name in ids):
             raise SearchError("an id is empty or holds a line break")
         index = cls(ids, normalized(vectors, ids), **options)
         index._train()
@@ -129,8 +132,7 @@ class Index(abc.ABC):
         places = np.pad(places, [(0, 0), (0, max(missing, 0))], constant_values=-1)
         scores = np.pad(scores, [(0, 0), (0, max(missing, 0))], constant_values=-np.inf)
         places = np.where(np.isneginf(scores), -1, places).astype(np.int64)
-        names = np.array([*self.ids, ""], object)[places]
-        return Neighbours(names, scores, places)
+        return Neighbours(self._names[places], scores, places)
 
     def recall(self, sample: np.ndarray, k: int = 10) -> float:
         """The share of the true k nearest of some queries that this index finds: [Q, D] -> [0, 1].
@@ -145,27 +147,47 @@ class Index(abc.ABC):
         return float(np.sum(hits) / max(1, np.sum(truth >= 0)))
 
     def save(self, directory: str | os.PathLike) -> None:
-        """Writes the index into a folder, the description last: without it there is no index."""
+        """Writes the index into a folder, the description last: without it there is no index.
+
+        The folder may be the one that this index is memory-mapped from: its files are replaced,
+        never written over, and only once all of the new ones are there.
+        """
         folder = pathlib.Path(directory)
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / _META).unlink(missing_ok=True)
-        (folder / _IDS).write_text("".join(f"{name}\n" for name in self.ids), encoding="utf-8")
-        np.save(folder / _VECTORS, self.vectors)
-        self._save(folder)
-        meta = {"backend": self.backend, "options": self.options, "size": len(self)}
-        temporary = folder / f".{_META}.tmp"
-        temporary.write_text(json.dumps(meta, indent=1), encoding="utf-8")
-        os.replace(temporary, folder / _META)
+        with tempfile.TemporaryDirectory(prefix=".saving-", dir=folder) as staging:
+            made = pathlib.Path(staging)
+            (made / _IDS).write_text("".join(f"{name}\n" for name in self.ids), encoding="utf-8")
+            np.save(made / _VECTORS, self.vectors)
+            self._save(made)
+            meta = {"backend": self.backend, "options": self.options, "size": len(self)}
+            (made / _META).write_text(json.dumps(meta, indent=1), encoding="utf-8")
+            (folder / _META).unlink(missing_ok=True)
+            for path in sorted(made.iterdir(), key=lambda path: path.name == _META):
+                target = folder / path.name
+                if target.is_dir():  # A folder cannot be replaced at once.
+                    shutil.rmtree(target)
+                os.replace(path, target)
+
+    @functools.cached_property
+    def _names(self) -> np.ndarray:
+        """[N + 1] str: the ids, and "" at place -1."""
+        return np.array([*self.ids, ""], object)
+
+    @functools.cached_property
+    def _place_of(self) -> dict[str, int]:
+        return {name: place for place, name in enumerate(self.ids)}
 
     def _banned(self, exclude, count: int) -> list[set[int]]:
         """The places of the excluded ids of each query."""
         if not len(exclude):
             return [set()] * count
+        if isinstance(exclude, str):
+            raise SearchError(f"exclude is the text {exclude!r}: give a set of ids")
         if all(isinstance(name, str) for name in exclude):
             exclude = [exclude] * count
-        if len(exclude) != count or isinstance(exclude, str):
+        if len(exclude) != count:
             raise SearchError(f"exclude has {len(exclude)} sets for {count} queries: give one each")
-        place_of = {name: place for place, name in enumerate(self.ids)}
+        place_of = self._place_of
         return [{place_of[name] for name in names if name in place_of} for names in exclude]
 
     def _train(self) -> None:  # noqa: B027 - most back ends have something to prepare, not all

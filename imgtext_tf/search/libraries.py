@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import pathlib
+import shutil
 import sys
 from typing import Any
 
@@ -37,6 +39,7 @@ class FaissIndex(Index):
         )
         self._faiss = import_faiss()
         self._index: Any = None
+        self._mapped: pathlib.Path | None = None
 
     def _train(self):
         self._index = self._faiss.index_factory(
@@ -59,11 +62,15 @@ class FaissIndex(Index):
         return places, scores
 
     def _save(self, folder):
-        self._faiss.write_index(self._index, str(folder / "faiss.index"))
+        if self._mapped is None:
+            self._faiss.write_index(self._index, str(folder / "faiss.index"))
+        else:  # faiss would write a reference to the mapped file in place of its lists.
+            shutil.copyfile(self._mapped, folder / "faiss.index")
 
     def _load(self, folder, mmap):
         flags = self._faiss.IO_FLAG_MMAP | self._faiss.IO_FLAG_READ_ONLY if mmap else 0
         self._index = self._faiss.read_index(str(folder / "faiss.index"), flags)
+        self._mapped = folder / "faiss.index" if mmap else None
         self._set_effort()
 
 

@@ -1,5 +1,6 @@
 """Shah2019 end to end on coloured squares: phrases, text encoder, fusion, zero-shot, exports."""
 
+import collections
 import copy
 import csv
 import dataclasses
@@ -21,14 +22,19 @@ from experiments import (
     fusion_experiment,
     fusion_flags,
     fusion_phrases,
+    fusion_report,
     generate_phrases,
+    phrase_data,
     phrase_experiment,
     phrase_flags,
+    phrase_report,
     settings_flags,
     train_query_encoder,
 )
 from experiments.phrase_generation import PhraseGenerator
-from imgtext_tf import label_figures, runs
+from imgtext_tf import label_figures, prototypes, runs
+from imgtext_tf.data import photos as photo_pipelines
+from imgtext_tf.data import shards
 from tfrecords_tools import build_labels, build_queries
 
 COLOURS = {"red": (220, 30, 30), "green": (30, 200, 40), "blue": (40, 40, 220), "grey": (128,) * 3}
@@ -86,7 +92,25 @@ def data(tmp_path_factory):
     names = "".join(f"/m/{place},{name}\n" for place, name in enumerate(COLOURS))
     (root / "oi" / "class-descriptions.csv").write_text(names)
     photos = str(root / "photos")
-    build_queries.run(build_queries.Settings(str(root / "queries"), str(root / "pairs"), photos))
+    captions = {
+        "images": [
+            {
+                "filename": f"q{number}.png",
+                "split": "val" if number >= 48 else "train",
+                "sentences": [{"raw": WORDS[colour][2], "sentid": number}],
+            }
+            for number, colour in enumerate(list(COLOURS) * 16)
+        ]
+    }
+    (root / "captions.json").write_text(json.dumps(captions))
+    build_queries.run(
+        build_queries.Settings(
+            str(root / "queries"),
+            str(root / "pairs"),
+            photos,
+            captions_json=str(root / "captions.json"),
+        )
+    )
     build_labels.run(
         build_labels.Settings(str(root / "labels"), photos, webvision_dir=str(root / "info"))
     )
@@ -174,6 +198,23 @@ def test_phrases_are_right(phrases, data):
     assert len(lines) == 17 and lines[0].startswith("id\tweights\tprototypes")
 
 
+def test_a_phrase_of_the_own_caption_is_right(phrases, data):
+    reader = shards.ShardReader(str(data / "queries"), "val")
+    readers = {"val": reader}
+    queries = {"val": photo_pipelines.text_lists(reader, "queries")}
+    opened = phrase_data.Data(phrases[0], readers, queries, collections.Counter())
+    number = next(n for n, own in enumerate(reader.index["id"].tolist()) if own == b"q48.png")
+    asked = queries["val"][number]
+    assert "red tomato" not in asked and "red tomato" in opened.right_phrases("val")[number]
+    metrics = phrases[1]["metrics"]
+    for method in ("weights", "prototypes", "all_prototypes"):
+        name = f"val/{method}/precision@3"
+        assert metrics[f"{name}_with_captions"] >= metrics[name]
+    found = phrase_report._with_further([["tomato", "sea", "red"]], [["red", "tomato"]])
+    assert found["precision@1_with_captions"] == 1
+    assert found["precision@3_with_captions"] == pytest.approx(2 / 3)
+
+
 def test_a_finished_run_is_evaluated_again(phrases):
     settings, result = phrases
     again = phrase_experiment.run(dataclasses.replace(settings, eval_only=True))
@@ -208,9 +249,26 @@ def test_phrases_come_and_go_without_training(phrases, data, tmp_path):
         edit_phrases.run(edit_phrases.Settings(str(copy_of), add="fire engine"))
 
 
+def test_an_evaluation_keeps_edited_phrases(phrases, data, tmp_path):
+    copy_of = tmp_path / "run"
+    shutil.copytree(data / "phrases", copy_of)
+    edit_phrases.run(edit_phrases.Settings(str(copy_of), remove=("photo",)))
+    settings = dataclasses.replace(phrases[0], run_dir=str(copy_of), eval_only=True)
+    assert phrase_experiment.run(settings)["metrics"]["prototypes"] == 12
+    assert "photo" not in PhraseGenerator(str(copy_of)).index.ids
+
+
 def test_the_text_encoder_reports_baselines(text):
     metrics = text["metrics"]
     assert {"texts/recall@1", "untrained/texts/mrr", "tf-idf/texts/recall@10"} <= set(metrics)
+
+
+def test_the_same_second_text_of_another_group_is_not_wrong():
+    scores = np.array([[0.5, 0.9, 0.1], [0.9, 0.5, 0.1], [0.2, 0.3, 0.4]])
+    first, second = ["a dog", "a hound", "cat"], ["dog", "dog", "kitten"]
+    found = train_query_encoder._without_shared(scores, first, second)
+    assert np.isneginf(found[[0, 1], [1, 0]]).all() and np.isfinite(found).sum() == 7
+    assert train_query_encoder._retrieval(found)["recall@1"] == 1
 
 
 def test_fusion_compares_everything_twice(fusion, data):
@@ -236,6 +294,20 @@ def test_a_second_run_trains_nothing(fusion, data):
     again = fusion_experiment.run(settings)
     assert [path.stat().st_mtime_ns for path in files] == before
     assert again["metrics"] == result["metrics"]
+
+
+def test_edited_phrases_are_another_run(fusion, data):
+    settings, _ = fusion
+    path = data / "phrases" / "prototypes.npz"
+    before = path.read_bytes()
+    try:
+        found = prototypes.Prototypes.load(path)
+        found.remove("photo")
+        found.save(path)
+        with pytest.raises(runs.RunError, match="prototypes_sha256"):
+            fusion_experiment.run(settings)
+    finally:
+        path.write_bytes(before)
 
 
 def test_several_labels(data, phrases, text):
@@ -269,14 +341,29 @@ def test_photos_of_the_generator_are_left_out():
         fusion_data.without_seen(photos, {"0b"}, "val")
 
 
-def test_zero_shot(data, phrases):
+def spy(function, calls):
+    def of_call(*args):
+        calls.append(args)
+        return function(*args)
+
+    return of_call
+
+
+def test_zero_shot(data, phrases, monkeypatch):
     settings = evaluate_zero_shot.Settings(
         str(data / "labels"), str(data / "zero"), str(data / "phrases"), **BACKBONE,
         output_space="large", buckets=512, max_steps=10, eval_split="val",
     )  # fmt: skip
+    opened = []
+    monkeypatch.setattr(
+        fusion_data.phrase_data, "open_features", spy(phrase_data.open_features, opened)
+    )
     metrics = evaluate_zero_shot.run(settings)["metrics"]
+    (_, (reader,), _) = opened[0]
+    assert reader.split == "val", "photos of other splits are not needed"
     assert metrics["all/top1"] > 0.6 and metrics["all/terms_that_are_queries"] == 0.5
     assert metrics["without_labels/terms_that_are_queries"] == 0
+    assert metrics["all/chance"] == 0.25
 
 
 def test_nearest_terms():
@@ -333,6 +420,21 @@ def test_phrases_with_a_word_of_a_label():
     assert fusion_phrases.is_english("a-b c'd") and not fusion_phrases.is_english("perro pequeño")
 
 
+@pytest.mark.parametrize(
+    "words",
+    ["man men", "woman women", "fireman firemen", "child children", "person people persons",
+     "surf surfer surfing", "climb climber climbing", "ride rider riding", "run runner running",
+     "swim swimmer", "dance dancer", "cycle cyclist", "ball balls", "actor acting", "ski skier"],
+)  # fmt: skip
+def test_words_of_one_stem(words):
+    assert len(fusion_phrases.stems_of(words)) == 1
+
+
+def test_words_of_other_stems():
+    words = "man woman child person surf climb ride run dog door car cat deer sea snow grass"
+    assert len(fusion_phrases.stems_of(words)) == len(words.split())
+
+
 def test_cases_without_what_they_do_not_see():
     settings = fusion_flags.Settings(
         "", "", "", "", variants=("visual", "text", "bottleneck", "everything"),
@@ -354,6 +456,27 @@ def test_figures_of_several_labels(tmp_path):
     assert {text.get_text() for text in figure.axes[0].texts} == {"a", "c"}
 
 
+def of_two_seeds(rng, strength):
+    """60 photos of 3 labels, and logits of two seeds: the first knows the labels, the other not."""
+    truth = (rng.random([60, 3]) < 0.4).astype(np.int8)
+    noise = rng.normal(size=[2, 60, 3])
+    return [(truth, strength * truth + noise[0]), (truth, noise[1])]
+
+
+def test_intervals_are_of_all_seeds():
+    labels = fusion_data.Labels(("a", "b", "c"), (("a",), ("b",), ("c",)), np.array([1, 1, 0]) > 0)
+    settings = fusion_flags.Settings("", "", "", "")
+    rows = np.arange(60)
+    ours, theirs = (of_two_seeds(np.random.default_rng(4), strength) for strength in (9, 0))
+    each = [fusion_report._map_of([seed], rows, labels, settings) for seed in ours]
+    assert each[0] > each[1] + 0.2
+    assert fusion_report._map_of(ours, rows, labels, settings) == pytest.approx(np.mean(each))
+    found = fusion_report._gain(settings, labels, ours, theirs)
+    base = [fusion_report._map_of([seed], rows, labels, settings) for seed in theirs]
+    assert found[""] == pytest.approx(np.mean(each) - np.mean(base))
+    assert found["_low"] < found[""] < found["_high"] < each[0] - base[0]
+
+
 def test_folds_and_few_shots():
     labels = np.repeat([0, 1, 2], [20, 10, 5])
     folds = fusion_experiment.folds_of(labels, 5, seed=1)
@@ -362,6 +485,37 @@ def test_folds_and_few_shots():
     rows = fusion_data.few_shot_rows(labels, 3, seed=0)
     assert np.bincount(labels[rows]).tolist() == [3, 3, 3]
     assert len(fusion_data.few_shot_rows(labels, 0, seed=0)) == 35
+
+
+def test_few_shots_of_several_labels():
+    labels = np.zeros([200, 4], np.int8)
+    labels[:, 0] = 1  # on every photo
+    labels[::10, 1], labels[5::20, 2], labels[7, 3] = 1, 1, -1
+    rows = fusion_data.few_shot_rows(labels, 3, seed=0)
+    counts = (labels[rows] == 1).sum(0)
+    assert counts.tolist()[1:] == [3, 3, 0] and 6 <= counts[0] <= 9
+    assert len(rows) == len(set(rows.tolist())) == counts[0]
+
+
+def test_recall_looks_at_the_cells_of_the_map():
+    labels = fusion_data.Labels(("a", "b", "c"), (("a",), ("b",), ("c",)), np.array([1, 1, 0]) > 0)
+    settings = fusion_flags.Settings("", "", "", "", unannotated="negative")
+    truth = np.array([[1, 0, 0], [-1, 1, 0], [0, -1, 1]], np.int8)
+    logits = np.arange(9.0).reshape(3, 3)
+    found, cells = fusion_report._cells(settings, labels, truth, logits)
+    assert cells.tolist() == [[1, 0], [0, 1], [0, 0]] and found.tolist() == [[0, 1], [3, 4], [6, 7]]
+    settings = dataclasses.replace(settings, unannotated="ignore")
+    assert fusion_report._cells(settings, labels, truth, logits)[1].tolist()[1] == [-1, 1]
+
+
+def test_a_group_without_labels_has_no_map():
+    labels = fusion_data.Labels(("a", "b", "c"), (("a",), ("b",), ("c",)), np.full(3, True))
+    seeds = of_two_seeds(np.random.default_rng(1), 1)
+    found = fusion_report._several_labels(
+        fusion_flags.Settings("", "", "", ""), labels, np.array([5.0, 5, 5]), seeds
+    )
+    assert "map_frequent" in found and "map_rare" not in found
+    assert found["map_low"] < found["map"] < found["map_high"]
 
 
 def test_strength_keeps_a_share_of_the_channels():

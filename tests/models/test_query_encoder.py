@@ -87,6 +87,28 @@ def test_batches_are_a_function_of_seed_and_step():
         train.batch(0, batch_size=11, seed=0)
 
 
+def test_one_text_in_several_groups_and_two_groups_of_one_source():
+    train = associations.Associations(
+        {"texts/a": ["dog", "red dog"], "queries/a": ["hound", "pet"], "texts/b": ["dog", "cat"]},
+        source_of={"texts/a": "a", "queries/a": "a"},
+    )
+    assert len(train.number_of) == 5
+    how = {"batch_size": 3, "seed": 0, "buckets": 64, "start_step": 0, "num_steps": 8}
+    shared = 0
+    for step, (inputs, _) in enumerate(associations.pair_dataset(train, **how)):
+        pairs, groups = train.batch(step, batch_size=3, seed=0)
+        names = [train.names[place].removeprefix("queries/").removeprefix("texts/")
+                 for place in groups]  # fmt: skip
+        source, first, second = (inputs[k].numpy() for k in ("group", "first_id", "second_id"))
+        for i in range(3):
+            for j in range(3):
+                assert (source[i] == source[j]) == (names[i] == names[j])
+                assert (first[i] == first[j]) == (pairs[i][0] == pairs[j][0])
+                assert (first[i] == second[j]) == (pairs[i][0] == pairs[j][1])
+                shared += i != j and pairs[i][1] == pairs[j][1]
+    assert shared
+
+
 def test_held_out_groups_are_disjoint_and_the_same_every_time():
     rest, held = groups().split(0.2)
     assert not set(rest.names) & set(held.names) and len(rest) + len(held) == 60

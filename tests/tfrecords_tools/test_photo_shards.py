@@ -67,16 +67,22 @@ def test_captions_name_further_queries_of_train_photos_only(raw, files):
         {
             "filename": f"{name}.jpg",
             "split": split,
-            "sentences": [{"raw": "a small dog on green grass", "sentid": name}],
+            "sentences": [{"raw": text, "sentid": name}],
         }
-        for name, split in (("b", "train"), ("c", "train"), ("d", "val"))
+        for name, split, text in (
+            ("b", "train", "a small dog on green grass"),
+            ("c", "train", "a small dog on green grass"),
+            ("d", "val", "a small dog beside a cat on snow"),
+            ("e", "test", "snow"),
+        )
     ]
     files.json(raw / "captions.json", {"images": image})
     build_queries.run(settings(raw, captions_json=str(raw / "captions.json")))
     train, val = records(raw / "out", "train"), records(raw / "out", "val")
     assert "small dog" in train["b.jpg"]["more_queries"]
     assert "dog" not in train["b.jpg"]["more_queries"], "that is a query of a pair"
-    assert val["d.jpg"]["more_queries"] == []
+    # "cat" is a query of train photos; "snow" names no train photo, and "dog" was asked for.
+    assert val["d.jpg"]["more_queries"] == ["cat", "small", "small dog"]
 
 
 def test_too_many_bad_photos(raw):
@@ -112,11 +118,17 @@ def test_queries_of_webvision(raw, files):
     files.json(raw / "webvision" / "google" / "q0001.json", [{"title": "My Dog!", "tags": ["pet"]}])
     files.jpeg(raw / "webvision" / "google" / "q0001" / "a.jpg", 1)
     files.jpeg(raw / "webvision" / "google" / "q0002" / "b.jpg", 2)
+    tagged = [{"title": "", "tags": ["Red Dog"]}]
+    files.json(raw / "webvision" / "flickr" / "q0001.json", tagged)
+    files.jpeg(raw / "webvision" / "flickr" / "q0001" / "c.jpg", 3)
     info.mkdir()
     (info / "synsets.txt").write_text("n1 dog\n")
     (info / "train_filelist_google.txt").write_text("google/q0001/a.jpg 0\ngoogle/q0002/b.jpg 0\n")
     (info / "train_meta_list_google.txt").write_text("google/q0001.json 1\ngoogle/q0001.json 1\n")
+    (info / "train_filelist_flickr.txt").write_text("flickr/q0001/c.jpg 0\n")
+    (info / "train_meta_list_flickr.txt").write_text("flickr/q0001.json 1\n")
     (info / "val_filelist.txt").write_text("")
+    (info / "queries_flickr.txt").write_text("1 Puppy\n")
     (info / "queries_google.txt").write_text("1 Hound dog\n2 dog\n")
     made = build_queries.Settings(
         str(raw / "wv"), None, str(raw / "webvision"), webvision_dir=str(info), val_share=0.0
@@ -124,6 +136,8 @@ def test_queries_of_webvision(raw, files):
     build_queries.run(made)
     one = records(raw / "wv", "train")["google/q0001/a.jpg"]
     assert (one["queries"], one["more_queries"]) == (["hound dog"], ["my dog!", "pet"])
+    two = records(raw / "wv", "train")["flickr/q0001/c.jpg"]
+    assert (two["queries"], two["more_queries"]) == (["puppy"], ["red dog"])
     with pytest.raises(BuildError, match="give --pairs_dir or"):
         build_queries.run(build_queries.Settings(str(raw / "x"), None, str(raw)))
 

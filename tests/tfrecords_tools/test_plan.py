@@ -269,3 +269,15 @@ def test_settings_that_cannot_be(pair, antonyms):
         planning.make_plan([pair("a", "x", "t")], antonyms, split_fractions=(0.5, 0.2, 0.2))
     with pytest.raises(planning.PlanError, match="no pair"):
         planning.make_plan([], antonyms)
+
+
+def test_images_that_cannot_be_read_are_named(tmp_path):
+    (tmp_path / "a.jpg").write_bytes(b"some")
+    (tmp_path / "b.jpg").write_bytes(b"")
+    paths = [str(tmp_path / f"{name}.jpg") for name in "abc"]
+    ids, sizes, faults = planning.hash_images(paths)
+    assert list(ids) == paths[:1] and sizes == {paths[0]: 4}
+    assert faults == {
+        paths[1]: f"image {paths[1]}: the file is empty",
+        paths[2]: f"image {paths[2]}: No such file or directory",
+    }

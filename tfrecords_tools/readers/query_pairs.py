@@ -9,7 +9,7 @@ from __future__ import annotations
 import collections
 import os
 import unicodedata
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 
 from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS
 
@@ -51,30 +51,38 @@ def normal_query(query: str) -> str:
 
 
 def caption_ngrams(
-    path: str | os.PathLike, *, most_words: int = 3, least_images: int = 2
+    path: str | os.PathLike,
+    *,
+    most_words: int = 3,
+    least_images: int = 2,
+    known: Collection[str] = (),
 ) -> dict[str, list[str]]:
-    """Word n-grams of the captions of train images: image -> n-grams that name it.
+    """Word n-grams of each image's captions: image -> n-grams that name it.
 
     An n-gram counts if it neither begins nor ends with a stop word and captions of `least_images`
-    train images or more have it. Only captions of train images are read.
+    train images or more have it: captions of other images make none, they only say which of them
+    are right there.
 
     Args:
         path: a caption file in Karpathy's layout.
         most_words: longest n-gram.
         least_images: fewest train images of an n-gram.
+        known: n-grams that count however many captions have them.
 
     Raises:
         base.ReaderError: if the file cannot be read.
     """
     _, images, _ = karpathy.read_images(path, "")
     grams_of: dict[str, set[str]] = {}
+    counts: collections.Counter[str] = collections.Counter()
     for image in images:
+        texts = [normal_query(text) for _, text in image["captions"]]
+        own = {gram for text in texts for gram in _ngrams(text, most_words)}
+        grams_of[image["name"]] = own
         if image["split"] == "train":
-            texts = [normal_query(text) for _, text in image["captions"]]
-            grams_of[image["name"]] = {gram for text in texts for gram in _ngrams(text, most_words)}
-    counts = collections.Counter(gram for grams in grams_of.values() for gram in grams)
+            counts.update(own)
     return {
-        name: sorted(gram for gram in grams if counts[gram] >= least_images)
+        name: sorted(gram for gram in grams if counts[gram] >= least_images or gram in known)
         for name, grams in grams_of.items()
     }
 
@@ -115,10 +123,11 @@ def webvision_pairs(
                 yield "val" if share < val_share else "train", normal_query(query), item[1]
 
 
-def webvision_texts(info: str | os.PathLike, *, part: str = "google") -> dict[str, list[str]]:
+def webvision_texts(info: str | os.PathLike) -> dict[str, list[str]]:
     """Image path -> its title and tags, as further queries; none without meta files."""
     return {
         path: [text for text in map(normal_query, texts) if text]
+        for part in ("google", "flickr")
         for path, texts in webvision.read_meta(info, part=part)
     }
 

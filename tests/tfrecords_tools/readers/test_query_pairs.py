@@ -44,12 +44,16 @@ def test_ngrams_of_train_captions(tmp_path, files):
             "images": [
                 image("a.jpg", "train", "A red dog runs.", "The red dog!"),
                 image("b.jpg", "train", "a red dog, on the grass"),
-                image("c.jpg", "val", "the green grass on the grass"),
+                image("c.jpg", "val", "the green grass on the red grass"),
             ]
         },
     )
     found = query_pairs.caption_ngrams(tmp_path / "captions.json")
-    assert found == {"a.jpg": ["dog", "red", "red dog"], "b.jpg": ["dog", "red", "red dog"]}
+    assert found == {
+        "a.jpg": ["dog", "red", "red dog"],
+        "b.jpg": ["dog", "red", "red dog"],
+        "c.jpg": ["red"],  # "grass" is of one train image only
+    }
     every = query_pairs.caption_ngrams(tmp_path / "captions.json", least_images=1)
     assert "dog on the grass" not in every["b.jpg"] and "dog on the" not in every["b.jpg"]
     assert "grass" in every["b.jpg"]
