@@ -16,7 +16,9 @@ from imgtext_tf.data import images, shape_batches
 from imgtext_tf.models import semantic_retrieval
 from imgtext_tf.text_similarity import TfIdf
 
-_TERM = re.compile(r"([+-]?)(?:(\d+(?:\.\d+)?)[*:])?(\S+)")
+_TERM = re.compile(r"([+-]?)(?:(\d+\.?\d*|\.\d+)[*:])?([^\W_][^\s*:]*)")
+# Minus signs and dashes that editors write in place of "-".
+_DASHES = dict.fromkeys(map(ord, "\u2212\u2013\u2014"), "-")
 
 
 def parse_modifiers(text: str) -> list[tuple[float, str]]:
@@ -28,9 +30,9 @@ def parse_modifiers(text: str) -> list[tuple[float, str]]:
     Reference: Gordo2017, Section 6.2 (Fig. 5).
     """
     found = []
-    for part in text.replace("+ ", "+").replace("- ", "-").split():
+    for part in re.sub(r"([+-])\s+", r"\1", text.translate(_DASHES)).split():
         match = _TERM.fullmatch(part)
-        if match is None or not any(map(str.isalnum, match[3])):
+        if match is None:
             raise ValueError(f"--text: {part!r} is no word; write +word, -word or +2*word")
         sign, weight, word = match.groups()
         found.append(((-1.0 if sign == "-" else 1.0) * float(weight or 1), word))
