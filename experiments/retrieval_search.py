@@ -22,21 +22,26 @@ _DASHES = dict.fromkeys(map(ord, "\u2212\u2013\u2014"), "-")
 
 
 def parse_modifiers(text: str) -> list[tuple[float, str]]:
-    """Reads "+horse -beach 2*dog": (weight, word) of each word; without a sign it is added.
+    """Reads "red car +horse -beach 2*dog": (weight, text) of each term.
+
+    Words without sign and weight are one text, added as a whole; each other word is its own term.
 
     Raises:
         ValueError: if a part is no word with sign and weight.
 
     Reference: Gordo2017, Section 6.2 (Fig. 5).
     """
-    found = []
+    found, plain = [], []
     for part in re.sub(r"([+-])\s+", r"\1", text.translate(_DASHES)).split():
         match = _TERM.fullmatch(part)
         if match is None:
             raise ValueError(f"--text: {part!r} is no word; write +word, -word or +2*word")
         sign, weight, word = match.groups()
-        found.append(((-1.0 if sign == "-" else 1.0) * float(weight or 1), word))
-    return found
+        if sign or weight:
+            found.append(((-1.0 if sign == "-" else 1.0) * float(weight or 1), word))
+        else:
+            plain.append(word)
+    return ([(1.0, " ".join(plain))] if plain else []) + found
 
 
 def modified_query(phi: np.ndarray | None, terms: Sequence[tuple[float, np.ndarray]]) -> np.ndarray:
@@ -141,10 +146,28 @@ class Searcher:
         one = tf.SparseTensor([[0, column]], [1.0], [1, len(self.vectorizer)])
         return part({"tfidf": one})["theta"].numpy()[0]
 
+    def embed_text(self, text: str) -> np.ndarray:
+        """Theta of a text: [D], l2(W^T t) of its tf-idf t.
+
+        Raises:
+            text_similarity.UnknownWordError: if no training text has one of its words.
+            ValueError: if the model was trained without texts.
+
+        Reference: Gordo2017, Section 5.2.
+        """
+        words = text.split()
+        if len(words) == 1:  # has a direction even where its idf is 0
+            return self.embed_word(text)
+        for word in words:
+            self.vectorizer.column(word)
+        part = semantic_retrieval.text_part(self.run.model)
+        tfidf = self.vectorizer.transform([[text]])
+        return part({"tfidf": semantic_retrieval.sparse_tensor(tfidf)})["theta"].numpy()[0]
+
     def query(self, image: str | None, text: str) -> np.ndarray:
         """The vector of an image file with modifiers: [D]; see `modified_query`."""
         phi = self.embed_image(image) if image else None
-        terms = [(weight, self.embed_word(word)) for weight, word in parse_modifiers(text)]
+        terms = [(weight, self.embed_text(part)) for weight, part in parse_modifiers(text)]
         return modified_query(phi, terms)
 
     def map_parts(self) -> tuple[keras.Model, keras.Model]:

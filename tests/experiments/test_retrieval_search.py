@@ -1,8 +1,13 @@
 """How a query's words are read and embedded."""
 
+import types
+
+import numpy as np
 import pytest
 
 from experiments import retrieval_search
+from imgtext_tf.models import semantic_retrieval
+from imgtext_tf.text_similarity import TfIdf, UnknownWordError
 
 
 @pytest.mark.parametrize(
@@ -21,3 +26,23 @@ def test_what_is_no_word_with_a_sign_is_named(text):
 def test_weights():
     found = retrieval_search.parse_modifiers("+.5*red -2.:blue 3*dog +7up")
     assert found == [(0.5, "red"), (-2, "blue"), (3, "dog"), (1, "7up")]
+
+
+def test_words_without_a_sign_are_one_text():
+    found = retrieval_search.parse_modifiers("red dog -blue cat")
+    assert found == [(1, "red dog cat"), (-1, "blue")]
+
+
+def test_a_text_is_embedded_by_its_tfidf():
+    vectorizer = TfIdf.learn([["red dog"], ["red cat"], ["blue cat"], ["red sea"]])
+    model = semantic_retrieval.semantic_retrieval(3, vocabulary_size=len(vectorizer))
+    searcher = object.__new__(retrieval_search.Searcher)
+    searcher.run, searcher.vectorizer = types.SimpleNamespace(model=model), vectorizer
+    (weights,) = model.get_layer("text_projection").get_weights()
+    tfidf = np.zeros(len(vectorizer))
+    # ln(N / d): a rare word counts more.
+    tfidf[vectorizer.column("red")], tfidf[vectorizer.column("dog")] = np.log(4 / 3), np.log(4)
+    expected = tfidf @ weights / np.linalg.norm(tfidf @ weights)
+    np.testing.assert_allclose(searcher.query(None, "red dog"), expected, atol=1e-5)
+    with pytest.raises(UnknownWordError, match="horse"):
+        searcher.query(None, "red horse")
