@@ -84,7 +84,7 @@ def _common_split(results: dict[str, dict[str, Any]]) -> str:
         RunError: if they were evaluated on different images.
     """
     found = {
-        name: (result["dataset"]["manifest_sha256"][:8], result["settings"]["eval_split"])
+        name: (result["dataset"]["manifest_sha256"][:8], result["evaluation"]["eval_split"])
         for name, result in results.items()
     }
     if len(set(found.values())) > 1:
@@ -107,7 +107,8 @@ def _curves(name: str, metrics: dict[str, float], split: str) -> dict[str, dict[
 
 def _settings(result: dict[str, Any], directory: str) -> Settings:
     known = {field.name for field in dataclasses.fields(Settings)}
-    saved = {name: value for name, value in result["settings"].items() if name in known}
+    saved = result["settings"] | result["evaluation"]
+    saved = {name: value for name, value in saved.items() if name in known}
     saved = {name: tuple(v) if isinstance(v, list) else v for name, v in saved.items()}
     return Settings(**saved | {"run_dir": directory, "verify": "size"})
 
