@@ -84,13 +84,17 @@ def _common_split(results: dict[str, dict[str, Any]]) -> str:
         RunError: if they were evaluated on different images.
     """
     found = {
-        name: (result["dataset"]["manifest_sha256"][:8], result["evaluation"]["eval_split"])
+        name: (result["dataset"]["manifest_sha256"][:8], _evaluation(result)["eval_split"])
         for name, result in results.items()
     }
     if len(set(found.values())) > 1:
         lines = (f"{name}: data {data}, split {split}" for name, (data, split) in found.items())
         raise runs.RunError(f"the runs are of different images: {'; '.join(lines)}")
     return next(iter(found.values()))[1]
+
+
+def _evaluation(result: dict[str, Any]) -> dict[str, Any]:
+    return result.get("evaluation", result["settings"])  # results of old have settings only
 
 
 def _curves(name: str, metrics: dict[str, float], split: str) -> dict[str, dict[str, float]]:
@@ -107,7 +111,7 @@ def _curves(name: str, metrics: dict[str, float], split: str) -> dict[str, dict[
 
 def _settings(result: dict[str, Any], directory: str) -> Settings:
     known = {field.name for field in dataclasses.fields(Settings)}
-    saved = result["settings"] | result["evaluation"]
+    saved = result["settings"] | _evaluation(result)
     saved = {name: value for name, value in saved.items() if name in known}
     saved = {name: tuple(v) if isinstance(v, list) else v for name, v in saved.items()}
     return Settings(**saved | {"run_dir": directory, "verify": "size"})

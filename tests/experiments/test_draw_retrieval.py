@@ -12,7 +12,11 @@ from imgtext_tf import runs
 
 
 def result(digest="a" * 64, split="test"):
-    return {"dataset": {"manifest_sha256": digest}, "evaluation": {"eval_split": split}}
+    return {
+        "dataset": {"manifest_sha256": digest},
+        "settings": {},
+        "evaluation": {"eval_split": split},
+    }
 
 
 def test_runs_of_different_images_are_refused():
