@@ -2,6 +2,7 @@
 
 import csv
 import dataclasses
+import hashlib
 import json
 import re
 
@@ -70,6 +71,12 @@ def test_the_page_holds_the_study(study):
         assert all((folder / name).is_file() for name in names)
     assert "most similar to the scene" in content["question"]
     assert "http" not in page  # nothing is fetched
+    # Answers to other triplets are not taken for answers to these.
+    assert content["id"] == hashlib.sha256((folder / "triplets.csv").read_bytes()).hexdigest()[:12]
+    assert 'return "study-" + study.id + "-" + user' in page
+    assert page.count("localStorage") == page.count("Item(key()") == 2
+    assert '"answers_" + study.id + "_" + user' in page
+    assert "if (event.repeat || event.ctrlKey || event.metaKey || event.altKey) return;" in page
 
 
 def test_proxies_are_compared(settings, study, tmp_path, caplog):
