@@ -121,7 +121,7 @@ def read_study(folder: str) -> tuple[np.ndarray, list[str], np.ndarray, np.ndarr
     with open(path, newline="", encoding="utf-8") as file:
         for number, row in enumerate(csv.DictReader(file), start=2):
             try:
-                answer = int(row["answer"])
+                user, answer = row["user_id"].strip(), int(row["answer"])
                 places.append(place_of[row["triplet_id"].strip()])
             except (KeyError, TypeError, ValueError, AttributeError) as error:
                 raise ValueError(
@@ -130,7 +130,7 @@ def read_study(folder: str) -> tuple[np.ndarray, list[str], np.ndarray, np.ndarr
                 ) from None
             if answer not in range(4):
                 raise ValueError(f"{path}, line {number}: the answer {answer} is not 0, 1, 2 or 3")
-            users.append(row["user_id"])
+            users.append(user)
             answers.append(answer)
     return np.array(triplets), users, np.array(places, np.int64), np.array(answers, np.int64)
 
