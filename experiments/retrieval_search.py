@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import pathlib
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import keras
 import numpy as np
@@ -16,6 +16,7 @@ from imgtext_tf.data import images, shape_batches
 from imgtext_tf.models import semantic_retrieval
 from imgtext_tf.text_similarity import TfIdf
 
+_WINDOW = 64  # image files read before they are embedded: photos of any size fill the memory
 _TERM = re.compile(r"([+-]?)(?:(\d+\.?\d*|\.\d+)[*:])?([^\W_][^\s*:]*)")
 # Minus signs and dashes that editors write in place of "-".
 _DASHES = dict.fromkeys(map(ord, "\u2212\u2013\u2014"), "-")
@@ -104,31 +105,45 @@ class Searcher:
             images.ImageError: if it is no image.
         """
         data = pathlib.Path(path).read_bytes()
-        shape = shape_batches.scaled_shape(*images.check_image(data), self.longest_side)
-        return images.resize(images.decode_pixels(tf.constant(data)), shape).numpy()
+        pixels = images.checked_pixels(data)
+        shape = shape_batches.scaled_shape(*pixels.shape[:2], self.longest_side)
+        return images.resize(tf.constant(pixels), shape).numpy()
 
     def embed_files(self, paths: Sequence[pathlib.Path]) -> tuple[list[int], np.ndarray]:
         """Embeds image files, those of one shape together.
 
         Returns:
-            The places of those that could be read, and their vectors [n, D] float32.
+            The places of those that could be read, and their vectors [n, D] float32; zeros for a
+            file that is no image.
         """
-        loaded = []
-        for place, path in enumerate(paths):
-            try:
-                loaded.append((place, self.read_image(path)))
-            except (OSError, images.ImageError):
-                continue
+        size = self.run.model.output["phi"].shape[-1]
+        places, vectors = [], [np.zeros([0, size], np.float32)]
+        for first in range(0, len(paths), _WINDOW):
+            loaded = []
+            for place, path in enumerate(paths[first : first + _WINDOW], start=first):
+                try:
+                    loaded.append((place, self.read_image(path)))
+                except images.ImageError:
+                    places.append(place)
+                    vectors.append(np.zeros([1, size], np.float32))
+                except OSError:
+                    continue
+            for some, found in self._embed_loaded(loaded):
+                places += some
+                vectors.append(found)
+        return places, np.concatenate(vectors)
+
+    def _embed_loaded(
+        self, loaded: list[tuple[int, np.ndarray]]
+    ) -> Iterator[tuple[list[int], np.ndarray]]:
+        """Places and vectors of images, those of one shape together."""
         loaded.sort(key=lambda one: (one[1].shape, one[0]))
-        places, vectors = [], []
         for _, group in itertools.groupby(loaded, key=lambda one: one[1].shape):
             members = list(group)
             for start in range(0, len(members), self._batch_size):
                 part = members[start : start + self._batch_size]
-                places += [place for place, _ in part]
-                vectors.append(self._embed(np.stack([image for _, image in part])).numpy())
-        size = self.run.model.output["phi"].shape[-1]
-        return places, np.concatenate([np.zeros([0, size], np.float32), *vectors])
+                images_of_part = np.stack([image for _, image in part])
+                yield [place for place, _ in part], self._embed(images_of_part).numpy()
 
     def embed_image(self, path: str | pathlib.Path) -> np.ndarray:
         """Embeds one image file: [D]; raises what `read_image` raises."""

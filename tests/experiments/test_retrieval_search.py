@@ -4,6 +4,7 @@ import types
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from experiments import retrieval_search
 from imgtext_tf.models import semantic_retrieval
@@ -46,3 +47,21 @@ def test_a_text_is_embedded_by_its_tfidf():
     np.testing.assert_allclose(searcher.query(None, "red dog"), expected, atol=1e-5)
     with pytest.raises(UnknownWordError, match="horse"):
         searcher.query(None, "red horse")
+
+
+def test_what_is_no_image_is_zeros_and_what_cannot_be_read_is_left_out(tmp_path, monkeypatch):
+    searcher = object.__new__(retrieval_search.Searcher)
+    output = types.SimpleNamespace(shape=(None, 3))
+    searcher.run = types.SimpleNamespace(model=types.SimpleNamespace(output={"phi": output}))
+    searcher.longest_side, searcher._batch_size = 0, 2
+    searcher._embed = lambda images: tf.reduce_mean(images, axis=(1, 2))
+    monkeypatch.setattr(retrieval_search, "_WINDOW", 3)
+    for number in range(5):
+        pixels = np.full([2 + number % 2, 3, 3], 51 * number, np.uint8)
+        (tmp_path / f"{number}.png").write_bytes(tf.io.encode_png(pixels).numpy())
+    (tmp_path / "2.png").write_bytes(b"no image")
+    (tmp_path / "3.png").unlink()
+    paths = [tmp_path / f"{number}.png" for number in range(5)]
+    places, vectors = searcher.embed_files(paths)
+    found = dict(zip(places, vectors[:, 0].tolist(), strict=True))
+    assert found == pytest.approx({0: 0, 1: 0.2, 2: 0, 4: 0.8}, abs=1e-6)
