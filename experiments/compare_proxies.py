@@ -53,6 +53,8 @@ class Proxies:
     generated: str = ""
     meteor: str = "nltk"
     max_triplets: int = 0
+    common: int = 50
+    min_answers: int = 1
 
 
 def run(settings: Settings, proxies: Proxies) -> dict[str, Any]:
@@ -70,8 +72,7 @@ def run(settings: Settings, proxies: Proxies) -> dict[str, Any]:
             script="experiments.compare_proxies",
             module=semantic_retrieval.__name__,
         )
-        rows, counts, users = _study(settings, data)
-        metrics = {f"study/human{end}": value for end, value in users.items()}
+        rows, counts, metrics = _study(settings, data, proxies)
         for name, similarities in _proxies(settings, proxies, data, rows):
             start = time.monotonic()
             first, second = similarities()
@@ -96,7 +97,9 @@ def run(settings: Settings, proxies: Proxies) -> dict[str, Any]:
         )
 
 
-def _study(settings: Settings, data: Data) -> tuple[np.ndarray, np.ndarray, dict[str, float]]:
+def _study(
+    settings: Settings, data: Data, proxies: Proxies
+) -> tuple[np.ndarray, np.ndarray, dict[str, float]]:
     """Rows [T, 3] of the triplets inside the split, their votes, and the users' agreement."""
     triplets, users, places, answers = retrieval_report.read_study(settings.study_dir)
     names = data.splits[settings.eval_split].ids.tolist()
@@ -109,14 +112,46 @@ def _study(settings: Settings, data: Data) -> tuple[np.ndarray, np.ndarray, dict
             f"{settings.data_dir}"
         )
     counts = triplet_agreement.votes(users, places, answers, count=len(triplets))
+    common = known & (np.arange(len(known)) < proxies.common)
+    metrics = {}
+    for name, kept in (("human", known), ("human_common", common)):
+        metrics |= human_agreement(name, users, places, answers, kept, proxies.min_answers)
+    return rows[known], counts[known], metrics
+
+
+def human_agreement(
+    name: str,
+    users: list[str],
+    places: np.ndarray,
+    answers: np.ndarray,
+    kept: np.ndarray,
+    min_answers: int,
+) -> dict[str, float]:
+    """The users' agreement with each other on some triplets; empty where they share none.
+
+    Args:
+        name: of the metrics, behind "study/".
+        users: [A], with `places` and `answers` of `retrieval_report.read_study`.
+        places: [A] int.
+        answers: [A] int.
+        kept: [T] bool, the triplets that count: those that the methods are compared on.
+        min_answers: users with fewer answers have no score.
+    """
+    rows = np.flatnonzero(kept[places])
     try:
-        of_users = triplet_agreement.user_agreement(users, places, answers, count=len(triplets))
+        found = triplet_agreement.user_agreement(
+            [users[row] for row in rows],
+            places[rows],
+            answers[rows],
+            count=len(kept),
+            min_answers=min_answers,
+        )
     except ValueError as error:
-        logging.warning("no agreement among users: %s", error)
-        return rows[known], counts[known], {}
-    agreement = {"": of_users["normalised"], "/std": of_users["normalised_std"]}
-    agreement |= {"/plain": of_users["plain"], "/plain/std": of_users["plain_std"]}
-    return rows[known], counts[known], agreement
+        logging.warning("%s: no agreement among users: %s", name, error)
+        return {}
+    ends = {"": "normalised", "/std": "normalised_std", "/plain": "plain"}
+    ends |= {"/plain/std": "plain_std", "/users": "users"}
+    return {f"study/{name}{end}": found[key] for end, key in ends.items()}
 
 
 def _proxies(
@@ -165,6 +200,11 @@ def _proxies(
     if proxies.generated:
         captions = read_captions(proxies.generated)
         texts = [captions.get(name, []) for name in split.ids.tolist()]
+        if not any(texts):
+            raise ValueError(
+                f"{proxies.generated}: has no caption of an image of split {settings.eval_split}; "
+                f"its ids are such as {next(iter(captions), None)!r}, theirs {split.ids[0]!r}"
+            )
         yield "generated", lambda: of_vectors(data.vectorizer.transform(texts))
     else:
         logging.warning("generated: left out, give --generated")
@@ -245,5 +285,14 @@ if __name__ == "__main__":
     flags.DEFINE_string("generated", "", "JSON of captions that a model generated, by image id.")
     flags.DEFINE_enum("meteor", Proxies.meteor, ["nltk", "java"], "Which METEOR.")
     flags.DEFINE_integer("max_triplets", 0, "Triplets that METEOR is computed for; 0: all.")
+    flags.DEFINE_integer(
+        "common",
+        Proxies.common,
+        "The first so many triplets, that all users see: agreement among users on these, too "
+        "(Section 3).",
+    )
+    flags.DEFINE_integer(
+        "min_answers", Proxies.min_answers, "Users with fewer answers get no score of agreement."
+    )
     flags.mark_flags_as_required(["data_dir", "run_dir", "study_dir"])
     common_flags.run_main(main)

@@ -29,6 +29,11 @@ from imgtext_tf.data import examples, images
 _PER_PAGE = 5
 _SHOWN = 7
 _POINTS, _NEAR = 4000, 20
+# Runs that agree in these share an opened data set.
+_INPUTS = (
+    *("data_dir", "backbone", "backbone_weights", "input_range", "longest_side", "rmac_levels"),
+    *("cache_features", "term_weight", "idf", "min_documents"),
+)
 
 
 def run(
@@ -45,20 +50,20 @@ def run(
     Raises:
         RunError: if a run is not finished, or has no vectors.
     """
-    folder, vectors, metrics, data = pathlib.Path(output_dir), {}, {}, None
+    folder, vectors, metrics = pathlib.Path(output_dir), {}, {}
+    opened: dict[tuple, Data] = {}
+    results = {name: runs.read_json(pathlib.Path(d, "result.json")) for name, d in named.items()}
+    split = _common_split(results)
     for name, directory in named.items():
-        run_dir = runs.RunDirectory(directory)
-        result = runs.read_json(run_dir.result_file)
-        settings = _settings(result, directory)
-        split = settings.eval_split
-        prefix = f"{split}/"
-        metrics[name] = {
-            key.removeprefix(prefix): value for key, value in result["metrics"].items()
-        }
+        result, settings = results[name], _settings(results[name], directory)
+        metrics |= _curves(name, result["metrics"], split)
         if result["settings"].get("method", "visual") != "visual":
             continue
-        data = data or retrieval_data.open_data(settings)
-        vectors[name] = _vectors(settings, data, run_dir)
+        inputs = tuple(getattr(settings, field) for field in _INPUTS)
+        if inputs not in opened:
+            opened[inputs] = retrieval_data.open_data(settings)
+        data = opened[inputs]
+        vectors[name] = _vectors(settings, data, runs.RunDirectory(directory))
     files = []
     if vectors:
         scatter = {name: _pairs(found, data, split, seed) for name, found in vectors.items()}
@@ -72,9 +77,43 @@ def run(
     return files
 
 
+def _common_split(results: dict[str, dict[str, Any]]) -> str:
+    """The split that all runs were evaluated on.
+
+    Raises:
+        RunError: if they were evaluated on different images.
+    """
+    found = {
+        name: (result["dataset"]["manifest_sha256"][:8], _evaluation(result)["eval_split"])
+        for name, result in results.items()
+    }
+    if len(set(found.values())) > 1:
+        lines = (f"{name}: data {data}, split {split}" for name, (data, split) in found.items())
+        raise runs.RunError(f"the runs are of different images: {'; '.join(lines)}")
+    return next(iter(found.values()))[1]
+
+
+def _evaluation(result: dict[str, Any]) -> dict[str, Any]:
+    return result.get("evaluation", result["settings"])  # results of old have settings only
+
+
+def _curves(name: str, metrics: dict[str, float], split: str) -> dict[str, dict[str, float]]:
+    """A run's metrics of a split, of queries by image and, where it has them, by image and text."""
+    prefix = f"{split}/"
+    both = f"{prefix}{retrieval_report.IMAGE_AND_TEXT}/"
+    curves = {}
+    for title, start in ((name, prefix), (f"{name} (image+text)", both)):
+        found = {k.removeprefix(start): v for k, v in metrics.items() if k.startswith(start)}
+        if any(key.startswith("ndcg@") for key in found):
+            curves[title] = found
+    return curves
+
+
 def _settings(result: dict[str, Any], directory: str) -> Settings:
     known = {field.name for field in dataclasses.fields(Settings)}
-    saved = {name: value for name, value in result["settings"].items() if name in known}
+    saved = result["settings"] | _evaluation(result)
+    saved = {name: value for name, value in saved.items() if name in known}
+    saved = {name: tuple(v) if isinstance(v, list) else v for name, v in saved.items()}
     return Settings(**saved | {"run_dir": directory, "verify": "size"})
 
 
@@ -85,8 +124,9 @@ def _vectors(settings: Settings, data: Data, run_dir: runs.RunDirectory) -> np.n
         return retrieval_report.baseline_vectors(settings, data, split)
     model = keras.saving.load_model(run_dir.model_file("best"), compile=False)
     regions = data.splits[split].regions
-    if model.input["regions"].shape[-1] != regions.shape[-1]:
-        raise runs.RunError(f"{run_dir.path}: is of another backbone than the first run")
+    # A run with a tuned backbone takes images.
+    if "regions" in model.input and model.input["regions"].shape[-1] != regions.shape[-1]:
+        raise runs.RunError(f"{run_dir.path}: is of another backbone than its settings say")
     return retrieval_report.embeddings(model, data, split)[retrieval_report.IMAGE]
 
 

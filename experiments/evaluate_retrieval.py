@@ -11,7 +11,6 @@ Reference: Gordo2017, Table 2.
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any
 
 import numpy as np
@@ -41,7 +40,7 @@ def run(settings: Settings, method: str) -> dict[str, Any]:
             used | {"method": method},
             script="experiments.evaluate_retrieval",
             module=semantic_retrieval.__name__,
-            may_change={field.name for field in dataclasses.fields(Settings)},
+            may_change={*retrieval_flags.PLACES, *retrieval_flags.EVALUATION},
         )
         split = settings.eval_split
         if method == "random":

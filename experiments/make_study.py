@@ -5,8 +5,8 @@ r"""Prepares a user study of which of two images is more like a query, as the pa
 Writes `triplets.csv` (a random query and two of its 50 nearest images by globally averaged features
 of the backbone), `images/`, and `annotate.html`: a page that a user opens in a browser, without a
 server. It shows first the triplets that all users see, then others in an order of the user's own,
-and saves `answers_<user>.csv`. Join them below one header as `answers.csv` in the same folder, for
---study_dir of the other scripts.
+and saves `answers_<study>_<user>.csv`, where <study> stands for these triplets. Join them below one
+header as `answers.csv` in the same folder, for --study_dir of the other scripts.
 
 Reference: Gordo2017, Section 3.
 """
@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import hashlib
 import io
 import json
 import pathlib
@@ -73,6 +74,7 @@ def run(settings: Settings, study: Study) -> list[tuple[str, str, str]]:
     writer.writerow(["triplet_id", "query_id", "target_id1", "target_id2"])
     writer.writerows([number, *triplet] for number, triplet in enumerate(triplets))
     content = {
+        "id": hashlib.sha256(table.getvalue().encode()).hexdigest()[:12],
         "question": _QUESTION,
         "common": min(study.common, len(rows)),
         "perUser": study.per_user,

@@ -253,9 +253,18 @@ def fit_whitening(
 
 
 def open_whitening(settings: Settings, regions: np.ndarray) -> dict[str, np.ndarray]:
-    """The whitening of the file that the settings name, none, or fitted to these region vectors."""
+    """The whitening of the file that the settings name, none, or fitted to these region vectors.
+
+    Raises:
+        ValueError: if dimensions are to be dropped without a whitening that sorts them.
+    """
     channels = regions.shape[-1]
     if settings.whitening == "none":
+        if 0 < settings.dimensions < channels:
+            raise ValueError(
+                f"--whitening=none with --dimensions={settings.dimensions} would keep arbitrary "
+                f"ones of {channels} channels: leave one of the flags out"
+            )
         return {"mean": np.zeros(channels, np.float32), "projection": np.eye(channels, dtype="f4")}
     if settings.whitening:
         with np.load(settings.whitening) as file:

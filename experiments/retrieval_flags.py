@@ -15,6 +15,9 @@ from imgtext_tf.text_similarity import tfidf
 TRIPLETS = ("mined", "ordered")
 WEIGHTS = ("none", "similarity")
 
+# What an evaluation may be told anew of a run that stands: what is measured, and where data lies.
+EVALUATION = ("eval_split", "queries", "r_grid", "auc_scale", "study_dir")
+PLACES = ("data_dir", "run_dir", "verify", "eval_only", "cache_features")
 
 # The settings of a script that trains nothing.
 OF_EVALUATIONS = (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import pathlib
 
 import keras
 import numpy as np
@@ -39,6 +40,7 @@ class TripletFeed(keras.callbacks.Callback):
         self._split = split
         self._settings = settings
         self._folder = run_dir.path / "mining"
+        self._checkpoints = run_dir.checkpoints
         self._weights = semantic_retrieval.EMBEDDINGS[settings.embedding]
         self._with_text = bool(set(self._weights) - {"visual"})
         self.neighbours = None
@@ -94,16 +96,35 @@ class TripletFeed(keras.callbacks.Callback):
 
     def _begin(self, *, resumed: bool) -> None:
         number = self._step // self._settings.mine_every
-        path = self._folder / f"pool-{number:06d}.npz"
-        if resumed and path.exists():
+        path = self._pool_file(number)
+        pools = sorted(self._folder.glob("pool-*.npz"))
+        for later in pools:  # of a killed process: mined with weights that this run has not
+            if later > path:
+                later.unlink()
+        if resumed:
+            if not path.exists():
+                raise runs.RunError(
+                    f"{path} is missing, and step {self._step} goes on with its triplets: delete "
+                    "the run's folder to start anew"
+                )
             with np.load(path) as file:
                 self._triplets = file["triplets"]
             return
         self._triplets = self._draw(number)
         with runs.atomic_path(path) as temporary:
             np.savez(temporary, triplets=self._triplets)
-        for old in sorted(self._folder.glob("pool-*.npz"))[:-3]:
-            old.unlink()
+        oldest = self._pool_file(self._oldest_checkpoint() // self._settings.mine_every)
+        for old in pools:
+            if old < min(oldest, path):
+                old.unlink()
+
+    def _pool_file(self, number: int) -> pathlib.Path:
+        return self._folder / f"pool-{number:06d}.npz"
+
+    def _oldest_checkpoint(self) -> int:
+        """The first step that a killed run may go on from."""
+        steps = [int(file.stem.split("-")[1]) for file in self._checkpoints.glob("step-*.npz")]
+        return min(steps, default=0)
 
     def _draw(self, number: int) -> np.ndarray:
         """The triplets of a pool in the order of their use: [mine_every * batch_size, 3]."""

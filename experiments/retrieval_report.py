@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import hashlib
+import json
 import pathlib
 import shlex
 import sys
@@ -11,7 +13,7 @@ from typing import Any
 import numpy as np
 from absl import logging
 
-from experiments import retrieval_data, retrieval_mining
+from experiments import retrieval_data, retrieval_flags, retrieval_mining
 from experiments.retrieval_data import Data
 from experiments.retrieval_flags import Settings
 from imgtext_tf import runs
@@ -119,7 +121,7 @@ def read_study(folder: str) -> tuple[np.ndarray, list[str], np.ndarray, np.ndarr
     with open(path, newline="", encoding="utf-8") as file:
         for number, row in enumerate(csv.DictReader(file), start=2):
             try:
-                answer = int(row["answer"])
+                user, answer = row["user_id"].strip(), int(row["answer"])
                 places.append(place_of[row["triplet_id"].strip()])
             except (KeyError, TypeError, ValueError, AttributeError) as error:
                 raise ValueError(
@@ -128,7 +130,7 @@ def read_study(folder: str) -> tuple[np.ndarray, list[str], np.ndarray, np.ndarr
                 ) from None
             if answer not in range(4):
                 raise ValueError(f"{path}, line {number}: the answer {answer} is not 0, 1, 2 or 3")
-            users.append(row["user_id"])
+            users.append(user)
             answers.append(answer)
     return np.array(triplets), users, np.array(places, np.int64), np.array(answers, np.int64)
 
@@ -155,6 +157,31 @@ def study_agreement(
     return {f"study/{name}": value for name, value in values.items()}
 
 
+def _made_of(settings: Settings, data: Data, run_dir: runs.RunDirectory) -> dict[str, Any]:
+    """What metrics depend on beside the run's settings, in JSON values."""
+    model = run_dir.model_file("best")
+    evaluation = {name: getattr(settings, name) for name in retrieval_flags.EVALUATION}
+    return {
+        "dataset": data.description(),
+        "model_sha256": hashlib.sha256(model.read_bytes()).hexdigest() if model.exists() else None,
+        "evaluation": json.loads(json.dumps(evaluation)),
+    }
+
+
+def _of_other_splits(
+    before: dict[str, Any], made_of: dict[str, Any], split: str
+) -> dict[str, float]:
+    """The metrics of a result that stand beside those of a split: of the same model and measure."""
+
+    def measured(result: dict[str, Any]) -> list:
+        evaluation = {**result.get("evaluation", {}), "eval_split": None}
+        return [result.get("dataset"), result.get("model_sha256"), evaluation]
+
+    if not before or measured(before) != measured(made_of):
+        return {}
+    return {k: v for k, v in before["metrics"].items() if not k.startswith(f"{split}/")}
+
+
 def report(
     settings: Settings,
     data: Data,
@@ -166,12 +193,12 @@ def report(
 ) -> dict[str, Any]:
     """Writes `result.json`, whose metrics are named `<split>/<name>`, and returns it."""
     before = runs.read_json(run_dir.result_file) if run_dir.result_file.exists() else {}
-    kept = before.get("metrics", {}) if before.get("dataset") == data.description() else {}
     split = settings.eval_split
+    made_of = _made_of(settings, data, run_dir)
+    kept = _of_other_splits(before, made_of, split)
     result = run_dir.write_result(
         metrics=kept | {f"{split}/{name}": value for name, value in metrics.items()},
         seed=settings.seed,
-        dataset=data.description(),
         steps=outcome.get("step", before.get("steps", 0)),
         seconds=outcome.get("seconds", before.get("seconds", 0.0)),
         parameters=outcome.get("parameters", before.get("parameters", 0)),
@@ -179,6 +206,7 @@ def report(
         best_step=outcome.get("best_step", before.get("best_step")),
         queries=len(data.splits[split].query_rows(settings.queries)),
         images=len(data.splits[split].ids),
+        **made_of,
     )
     for name in ("", f"{IMAGE_AND_TEXT}/"):
         if f"{name}ndcg_auc" in metrics:

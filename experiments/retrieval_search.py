@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import pathlib
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import keras
 import numpy as np
@@ -16,25 +16,33 @@ from imgtext_tf.data import images, shape_batches
 from imgtext_tf.models import semantic_retrieval
 from imgtext_tf.text_similarity import TfIdf
 
-_TERM = re.compile(r"([+-]?)(?:(\d+(?:\.\d+)?)[*:])?(\S+)")
+_WINDOW = 64  # image files read before they are embedded: photos of any size fill the memory
+_TERM = re.compile(r"([+-]?)(?:(\d+\.?\d*|\.\d+)[*:])?([^\W_][^\s*:]*)")
+# Minus signs and dashes that editors write in place of "-".
+_DASHES = dict.fromkeys(map(ord, "\u2212\u2013\u2014"), "-")
 
 
 def parse_modifiers(text: str) -> list[tuple[float, str]]:
-    """Reads "+horse -beach 2*dog": (weight, word) of each word; without a sign it is added.
+    """Reads "red car +horse -beach 2*dog": (weight, text) of each term.
+
+    Words without sign and weight are one text, added as a whole; each other word is its own term.
 
     Raises:
         ValueError: if a part is no word with sign and weight.
 
     Reference: Gordo2017, Section 6.2 (Fig. 5).
     """
-    found = []
-    for part in text.replace("+ ", "+").replace("- ", "-").split():
+    found, plain = [], []
+    for part in re.sub(r"([+-])\s+", r"\1", text.translate(_DASHES)).split():
         match = _TERM.fullmatch(part)
-        if match is None or not any(map(str.isalnum, match[3])):
+        if match is None:
             raise ValueError(f"--text: {part!r} is no word; write +word, -word or +2*word")
         sign, weight, word = match.groups()
-        found.append(((-1.0 if sign == "-" else 1.0) * float(weight or 1), word))
-    return found
+        if sign or weight:
+            found.append(((-1.0 if sign == "-" else 1.0) * float(weight or 1), word))
+        else:
+            plain.append(word)
+    return ([(1.0, " ".join(plain))] if plain else []) + found
 
 
 def modified_query(phi: np.ndarray | None, terms: Sequence[tuple[float, np.ndarray]]) -> np.ndarray:
@@ -97,31 +105,45 @@ class Searcher:
             images.ImageError: if it is no image.
         """
         data = pathlib.Path(path).read_bytes()
-        shape = shape_batches.scaled_shape(*images.check_image(data), self.longest_side)
-        return images.resize(images.decode_pixels(tf.constant(data)), shape).numpy()
+        pixels = images.checked_pixels(data)
+        shape = shape_batches.scaled_shape(*pixels.shape[:2], self.longest_side)
+        return images.resize(tf.constant(pixels), shape).numpy()
 
     def embed_files(self, paths: Sequence[pathlib.Path]) -> tuple[list[int], np.ndarray]:
         """Embeds image files, those of one shape together.
 
         Returns:
-            The places of those that could be read, and their vectors [n, D] float32.
+            The places of those that could be read, and their vectors [n, D] float32; zeros for a
+            file that is no image.
         """
-        loaded = []
-        for place, path in enumerate(paths):
-            try:
-                loaded.append((place, self.read_image(path)))
-            except (OSError, images.ImageError):
-                continue
+        size = self.run.model.output["phi"].shape[-1]
+        places, vectors = [], [np.zeros([0, size], np.float32)]
+        for first in range(0, len(paths), _WINDOW):
+            loaded = []
+            for place, path in enumerate(paths[first : first + _WINDOW], start=first):
+                try:
+                    loaded.append((place, self.read_image(path)))
+                except images.ImageError:
+                    places.append(place)
+                    vectors.append(np.zeros([1, size], np.float32))
+                except OSError:
+                    continue
+            for some, found in self._embed_loaded(loaded):
+                places += some
+                vectors.append(found)
+        return places, np.concatenate(vectors)
+
+    def _embed_loaded(
+        self, loaded: list[tuple[int, np.ndarray]]
+    ) -> Iterator[tuple[list[int], np.ndarray]]:
+        """Places and vectors of images, those of one shape together."""
         loaded.sort(key=lambda one: (one[1].shape, one[0]))
-        places, vectors = [], []
         for _, group in itertools.groupby(loaded, key=lambda one: one[1].shape):
             members = list(group)
             for start in range(0, len(members), self._batch_size):
                 part = members[start : start + self._batch_size]
-                places += [place for place, _ in part]
-                vectors.append(self._embed(np.stack([image for _, image in part])).numpy())
-        size = self.run.model.output["phi"].shape[-1]
-        return places, np.concatenate([np.zeros([0, size], np.float32), *vectors])
+                images_of_part = np.stack([image for _, image in part])
+                yield [place for place, _ in part], self._embed(images_of_part).numpy()
 
     def embed_image(self, path: str | pathlib.Path) -> np.ndarray:
         """Embeds one image file: [D]; raises what `read_image` raises."""
@@ -139,10 +161,28 @@ class Searcher:
         one = tf.SparseTensor([[0, column]], [1.0], [1, len(self.vectorizer)])
         return part({"tfidf": one})["theta"].numpy()[0]
 
+    def embed_text(self, text: str) -> np.ndarray:
+        """Theta of a text: [D], l2(W^T t) of its tf-idf t.
+
+        Raises:
+            text_similarity.UnknownWordError: if no training text has one of its words.
+            ValueError: if the model was trained without texts.
+
+        Reference: Gordo2017, Section 5.2.
+        """
+        words = text.split()
+        if len(words) == 1:  # has a direction even where its idf is 0
+            return self.embed_word(text)
+        for word in words:
+            self.vectorizer.column(word)
+        part = semantic_retrieval.text_part(self.run.model)
+        tfidf = self.vectorizer.transform([[text]])
+        return part({"tfidf": semantic_retrieval.sparse_tensor(tfidf)})["theta"].numpy()[0]
+
     def query(self, image: str | None, text: str) -> np.ndarray:
         """The vector of an image file with modifiers: [D]; see `modified_query`."""
         phi = self.embed_image(image) if image else None
-        terms = [(weight, self.embed_word(word)) for weight, word in parse_modifiers(text)]
+        terms = [(weight, self.embed_text(part)) for weight, part in parse_modifiers(text)]
         return modified_query(phi, terms)
 
     def map_parts(self) -> tuple[keras.Model, keras.Model]:

@@ -32,10 +32,7 @@ from imgtext_tf.models import semantic_retrieval
 from imgtext_tf.text_similarity import TfIdf
 
 # What an evaluation may be told anew; all else is the trained run's.
-_EVALUATION = (
-    *("data_dir", "run_dir", "verify", "eval_only", "eval_split", "cache_features"),
-    *("queries", "r_grid", "auc_scale", "study_dir"),
-)
+_EVALUATION = (*retrieval_flags.PLACES, *retrieval_flags.EVALUATION)
 _MONITORS = ("ndcg_auc", "pcc_auc", "image_text/ndcg_auc", "image_text/pcc_auc")
 
 

@@ -72,7 +72,8 @@ def update(
     Args:
         folder: of the index; made where missing.
         root: of the photos; searched to any depth.
-        embed: paths -> places of those that could be read, and their vectors [n, D].
+        embed: paths -> places of those that could be read, and their vectors [n, D]; zeros stand
+            for a file that is no image, which is noted and not tried again.
         made_by: what the vectors depend on, JSON values.
         progress: wraps the parts that are to be embedded.
 
@@ -95,12 +96,17 @@ def update(
     for part in progress(parts):
         good, vectors = embed([root / name for name in part])
         for place in sorted(set(range(len(part))) - set(good)):
-            logger.warning("%s: cannot be read, left out of the index", root / part[place])
-        # Photos that cannot be read are noted, too, with a vector of zeros: not tried again.
-        rows = np.zeros([len(part), vectors.shape[1]], np.float32)
-        rows[good] = vectors
-        _write_part(folder / f"part-{number:06d}.npz", part, [there[name] for name in part], rows)
-        number += 1
+            logger.warning(
+                "%s: cannot be read now; the next update tries again", root / part[place]
+            )
+        for place, vector in zip(good, vectors, strict=True):
+            if not np.any(vector):
+                logger.warning("%s: is no image, left out of the index", root / part[place])
+        names = [part[place] for place in good]
+        if names:
+            stamps = [there[name] for name in names]
+            _write_part(folder / f"part-{number:06d}.npz", names, stamps, vectors)
+            number += 1
     return _open(folder, root, there)
 
 
@@ -161,10 +167,10 @@ def _claim(folder: pathlib.Path, made_by: dict[str, Any]) -> None:
     path = folder / "index.json"
     if path.exists():
         before = json.loads(path.read_text(encoding="utf-8"))
-        if before != made_by:
+        # The folder of photos may have moved: names are relative to it.
+        if before | {"root": made_by["root"]} != made_by:
             raise ImageIndexError(
                 f"{folder}: was made with {before}, not {made_by}; use another --index, or delete "
                 "this one"
             )
-        return
     files.write_json(str(path), made_by)

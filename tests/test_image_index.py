@@ -7,10 +7,10 @@ from imgtext_tf import image_index
 
 
 def embed(paths):
-    """The vector of a photo is its text; one named bad cannot be read."""
-    good = [place for place, path in enumerate(paths) if "bad" not in path.name]
-    rows = [np.array(paths[place].read_text().split(), "float32") for place in good]
-    return good, np.array(rows).reshape(-1, 2)
+    """The vector of a photo is its text; bad is no image, and away cannot be read."""
+    good = [place for place, path in enumerate(paths) if "away" not in path.name]
+    texts = [paths[place].read_text().replace("x", "0 0").split() for place in good]
+    return good, np.array(texts, "float32").reshape(-1, 2)
 
 
 @pytest.fixture
@@ -94,3 +94,20 @@ def test_what_does_not_fit_is_named(tmp_path, photos):
         image_index.update(tmp_path / "i", tmp_path / "empty", embed, made_by={})
     with pytest.raises(image_index.ImageIndexError, match="is no index"):
         image_index.load(tmp_path / "none")
+
+
+def test_a_photo_that_could_not_be_read_is_tried_again(tmp_path, photos):
+    (photos / "away.jpg").write_text("1 1")
+    assert "away.jpg" not in update(tmp_path, photos).names
+    calls = []
+    update(tmp_path, photos, calls)
+    assert calls == ["away.jpg"]  # and not bad.jpg, which is no image
+
+
+def test_the_photos_may_move(tmp_path, photos):
+    before = update(tmp_path, photos)
+    moved = photos.rename(tmp_path / "moved")
+    calls = []
+    now = update(tmp_path, moved, calls)
+    assert calls == [] and now.names == before.names
+    assert image_index.load(tmp_path / "index")[0].root == moved

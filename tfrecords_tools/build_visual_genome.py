@@ -12,8 +12,10 @@ Reference: Gordo2017, Sections 3 and 6.1.
 from __future__ import annotations
 
 import collections
+import csv
 import dataclasses
 import hashlib
+import io
 import json
 import math
 import os
@@ -181,17 +183,36 @@ def _collect(
 
 def _splits(settings: Settings, ids: Sequence[str]) -> dict[str, str]:
     """Image id -> split, of a file or drawn; images of a user study never stand in train or val."""
-    study = set()
-    if settings.study_csv:
-        for name, line in base.read_lines(settings.study_csv):
-            if isinstance(line, base.BadRecord):
-                raise base.ReaderError(f"{name}: {line.reason}")
-            study |= set(line.split(",")[1:])
+    study = _study_images(settings.study_csv) if settings.study_csv else set()
+    if study and study.isdisjoint(ids):
+        raise base.ReaderError(
+            f"{settings.study_csv}: no image of the study, such as {min(study)}, is in "
+            f"{settings.vg_dir}: look at the ids"
+        )
     path = settings.splits or os.path.join(settings.vg_dir, "splits.json")
     if settings.splits or os.path.exists(path):
         split_of = visual_genome.read_splits(path)
         return {one: s for one, s in split_of.items() if one not in study or s == "test"}
     return visual_genome.draw_splits(ids, settings.split_sizes, seed=settings.seed, study=study)
+
+
+def _study_images(path: str) -> set[str]:
+    """The images of a study's `triplets.csv`.
+
+    Raises:
+        base.ReaderError: if it lacks a column.
+    """
+    rows = csv.DictReader(io.StringIO(base.decode(path, base.read_bytes(path)), newline=""))
+    found = set()
+    for row in rows:
+        for name in ("query_id", "target_id1", "target_id2"):
+            if not (row.get(name) or "").strip():
+                raise base.ReaderError(
+                    f"{path}, line {rows.line_num}: has no {name}; expected "
+                    "triplet_id,query_id,target_id1,target_id2"
+                )
+            found.add(row[name].strip())
+    return found
 
 
 def _without_copies(

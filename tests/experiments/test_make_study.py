@@ -2,14 +2,16 @@
 
 import csv
 import dataclasses
+import hashlib
 import json
 import re
+import types
 
 import keras
 import numpy as np
 import pytest
 
-from experiments import compare_proxies, make_study
+from experiments import compare_proxies, make_study, retrieval_report
 from experiments.retrieval_flags import Settings
 from imgtext_tf import text_similarity
 from tests.experiments import retrieval_data_set
@@ -70,6 +72,12 @@ def test_the_page_holds_the_study(study):
         assert all((folder / name).is_file() for name in names)
     assert "most similar to the scene" in content["question"]
     assert "http" not in page  # nothing is fetched
+    # Answers to other triplets are not taken for answers to these.
+    assert content["id"] == hashlib.sha256((folder / "triplets.csv").read_bytes()).hexdigest()[:12]
+    assert 'return "study-" + study.id + "-" + user' in page
+    assert page.count("localStorage") == page.count("Item(key()") == 2
+    assert '"answers_" + study.id + "_" + user' in page
+    assert "if (event.repeat || event.ctrlKey || event.metaKey || event.altKey) return;" in page
 
 
 def test_proxies_are_compared(settings, study, tmp_path, caplog):
@@ -99,12 +107,14 @@ def test_proxies_are_compared(settings, study, tmp_path, caplog):
             gaussians=2,
             generated=str(tmp_path / "generated.json"),
             max_triplets=6,
+            common=4,
         ),
     )
     metrics = {name.removeprefix("test/study/"): value for name, value in result["metrics"].items()}
     names = {"human", "visual", "objects", "meteor", "fisher", "tfidf", "generated", "random"}
     assert names <= set(metrics)
     assert metrics["human"] == 100  # all users judge alike
+    assert metrics["human/users"] == 3
     assert metrics["tfidf"] > 60
     assert metrics["meteor/triplets"] <= 6
 
@@ -131,3 +141,38 @@ def test_word2vecs_binary_files_are_read(tmp_path):
     np.testing.assert_array_equal(loaded["cat"], [3, 4, 5])
     fisher = text_similarity.FisherVectors(loaded, gaussians=1).learn([["dog cat"]])
     assert fisher.transform([["dog"]]).shape == (1, 6)
+
+
+def test_people_are_compared_on_the_triplets_of_the_methods():
+    # Triplets 0 and 1: all choose alike. Triplet 2 is of another split: they differ.
+    users = ["u", "v", "w"] * 3
+    places = np.repeat(np.arange(3), 3)
+    answers = np.array([0, 0, 0, 1, 1, 1, 0, 1, 0])
+    known = np.array([True, True, False])
+    found = compare_proxies.human_agreement("human", users, places, answers, known, 1)
+    assert found["study/human"] == 100 and found["study/human/users"] == 3
+    every = compare_proxies.human_agreement("human", users, places, answers, known | True, 1)
+    assert every["study/human"] < 100
+    # Who answered less than three of them has no score.
+    assert compare_proxies.human_agreement("human", users, places, answers, known, 3) == {}
+
+
+def test_generated_captions_of_other_images_are_refused(tmp_path):
+    path = tmp_path / "captions.json"
+    path.write_text('{"000123": "a dog"}')
+    split = types.SimpleNamespace(ids=np.array(["123"]), sentences=[["a"]], reader=None)
+    data = types.SimpleNamespace(splits={"train": split, "test": split})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(compare_proxies.retrieval_data, "read_sentences", lambda *_: [[]])
+        proxies = compare_proxies._proxies(
+            Settings("", ""), compare_proxies.Proxies(generated=str(path)), data, None
+        )
+        with pytest.raises(ValueError, match="such as '000123', theirs .*123"):
+            list(proxies)
+
+
+def test_an_answer_without_a_user_is_named(tmp_path):
+    (tmp_path / "triplets.csv").write_text("triplet_id,query_id,target_id1,target_id2\n0,1,2,3\n")
+    (tmp_path / "answers.csv").write_text("user,answer,triplet_id\nu,1,0\n")
+    with pytest.raises(ValueError, match="line 2: .*user_id"):
+        retrieval_report.read_study(str(tmp_path))

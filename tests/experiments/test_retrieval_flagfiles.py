@@ -2,10 +2,11 @@
 
 import dataclasses
 
+import numpy as np
 import pytest
 from absl import flags
 
-from experiments import common_flags, evaluate_retrieval, retrieval_flags
+from experiments import common_flags, evaluate_retrieval, retrieval_data, retrieval_flags
 
 FILES = sorted((common_flags.FLAGFILES / "gordo2017").glob("*.flags"))
 
@@ -45,3 +46,21 @@ def test_the_papers_setting(embedding):
 def test_a_wrong_list_is_named():
     with pytest.raises(Exception, match="--r_grid"):
         settings_of("--r_grid=1,two")
+
+
+def test_the_small_rows_differ_in_method_only():
+    rows = {path.stem: settings_of(f"--flagfile={path}") for path in FILES if "small" in path.stem}
+    assert {"small_untrained", "small_oracle", "small_random"} <= set(rows)
+    for field in ("longest_side", "rmac_levels", "dimensions", "queries"):
+        assert len({getattr(settings, field) for settings in rows.values()}) == 1
+
+
+def test_dimensions_are_not_dropped_without_whitening():
+    regions = np.zeros([4, 2, 8], np.float16)
+    settings = retrieval_flags.Settings("", "", whitening="none", dimensions=3)
+    with pytest.raises(ValueError, match="--dimensions=3 would keep arbitrary ones of 8"):
+        retrieval_data.open_whitening(settings, regions)
+    whole = dataclasses.replace(settings, dimensions=0)
+    np.testing.assert_array_equal(
+        retrieval_data.open_whitening(whole, regions)["projection"], np.eye(8)
+    )

@@ -10,6 +10,7 @@ import tensorflow as tf
 from imgtext_tf.data import examples, shards
 from tfrecords_tools import build_visual_genome
 from tfrecords_tools.build_settings import BuildError
+from tfrecords_tools.readers import base
 
 COUNT = 12
 
@@ -98,3 +99,16 @@ def test_images_of_a_study_are_in_test(settings, tmp_path):
     study.write_text("triplet_id,query_id,target_id1,target_id2\n0,3,4,5\n")
     build_visual_genome.run(dataclasses.replace(settings, study_csv=str(study)))
     assert {record["id"] for record in records_of(settings.output_dir, "test")} == {"3", "4", "5"}
+
+
+def test_a_study_is_read_as_csv(settings, tmp_path):
+    study = tmp_path / "triplets.csv"
+    study.write_text("triplet_id, query_id\n0,3\n")
+    with pytest.raises(base.ReaderError, match="line 2: has no query_id"):
+        build_visual_genome._splits(dataclasses.replace(settings, study_csv=str(study)), ["3"])
+    study.write_text('triplet_id,query_id,target_id1,target_id2\r\n0,"3", 4 ,5\r\n')
+    changed = dataclasses.replace(settings, study_csv=str(study))
+    split_of = build_visual_genome._splits(changed, [str(number) for number in range(COUNT)])
+    assert {one for one, split in split_of.items() if split == "test"} == {"3", "4", "5"}
+    with pytest.raises(base.ReaderError, match="no image of the study, such as 3"):
+        build_visual_genome._splits(changed, ["30", "31"])

@@ -117,7 +117,7 @@ def draw_splits(
         study: images of a user study; they go to test, so that no model is trained on them.
 
     Raises:
-        base.ReaderError: if there are too few images.
+        base.ReaderError: if there are too few images, or the study has more than test.
 
     Reference: Gordo2017, Section 3 (80,000, 10,000 and 10,000 images).
     """
@@ -128,7 +128,12 @@ def draw_splits(
             f"splits of {', '.join(map(str, sizes))} images need {sum(sizes)}, and there are "
             f"{len(ids)}: give smaller --split_sizes or a file of --splits"
         )
-    first = set(study)
+    first = set(study) & set(ids)
+    if len(first) > sizes[-1]:
+        raise base.ReaderError(
+            f"the user study has {len(first)} images and test only {sizes[-1]}: some would be "
+            "trained on; give a larger last number of --split_sizes"
+        )
     order = sorted(
         ids, key=lambda one: (one not in first, base.generator(seed, "split", one).random(), one)
     )

@@ -132,3 +132,11 @@ def test_the_kit(kit):
     assert all(len(item.sentences) == 5 for item in items)
     split_of = visual_genome.read_splits(kit / "visual_genome" / "splits.json")
     assert collections.Counter(split_of.values()) == {"train": 5200, "val": 800, "test": 1000}
+
+
+def test_a_study_larger_than_test_is_refused():
+    ids = [str(number) for number in range(50)]
+    with pytest.raises(base.ReaderError, match="3 images and test only 2"):
+        visual_genome.draw_splits(ids, (20, 5, 2), seed=1, study=["7", "8", "9"])
+    # Images that are not there take no place.
+    visual_genome.draw_splits(ids, (20, 5, 2), seed=1, study=["7", "8", "no such"])
