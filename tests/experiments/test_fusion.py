@@ -352,6 +352,17 @@ def test_photos_of_the_generator_are_left_out(data, phrases, text):
         path.write_text(before)
 
 
+def test_a_cache_of_other_splits_is_no_hindrance(data, phrases):
+    settings = dataclasses.replace(phrases[0], data_dir=str(data / "tags"), central_fraction=0.5)
+    readers = phrase_data.open_readers(settings.data_dir, "image_labels", ("val", "test"))
+    encoder = phrase_data.open_encoder(settings)
+    for splits in (("val",), ("test", "val"), ("val",)):
+        own = [readers[split] for split in splits]
+        cache = phrase_data.open_features(settings, own, encoder)
+        for reader in own:
+            assert len(cache.lookup(reader.index["image_id"])) == len(reader)
+
+
 def spy(function, calls):
     def of_call(*args):
         calls.append(args)
