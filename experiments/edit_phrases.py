@@ -20,6 +20,7 @@ from absl import app, flags, logging
 from experiments import common_flags, phrase_report, settings_flags
 from experiments.phrase_generation import PhraseGenerator
 from imgtext_tf import prototypes, runs, search
+from imgtext_tf.data import queries
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,7 +42,8 @@ def run(settings: Settings, paths: Sequence[str] = ()) -> int:
     """Edits the run's prototypes and its index; returns the number of phrases then.
 
     Raises:
-        ValueError: if there is nothing to do, photos without a phrase, or an unknown phrase.
+        ValueError: if there is nothing to do, photos without a phrase or too few of them, or an
+            unknown phrase.
         RunError: if the run is not finished.
     """
     if bool(settings.add) != bool(paths) or not (settings.add or settings.remove):
@@ -54,10 +56,17 @@ def run(settings: Settings, paths: Sequence[str] = ()) -> int:
             if phrase not in found:
                 raise ValueError(f"{phrase!r} is no phrase of {settings.run_dir}")
             found.remove(phrase)
-        if paths:
-            found.add(generator.embed(paths), [[settings.add]] * len(paths))
         saved = runs.read_json(run_dir.settings_file)["settings"]
-        names, vectors, _ = found.vectors(min_count=saved["prototype_images"])
+        least = saved["prototype_images"]
+        if paths:
+            phrase = queries.normal_query(settings.add)
+            found.add(generator.embed(paths), [[phrase]] * len(paths))
+            if (count := found.count(phrase)) < least:
+                raise ValueError(
+                    f"{phrase!r} has {count} photos, and the run's phrases have {least} or more "
+                    "(--prototype_images): give more photos"
+                )
+        names, vectors, _ = found.vectors(min_count=least)
         index = search.build(saved["backend"], names, vectors)
         found.save(run_dir.path / phrase_report.PROTOTYPES)
         index.save(pathlib.Path(settings.run_dir, phrase_report.INDEX))

@@ -184,8 +184,10 @@ def open_features(
         view = f"{settings.image_size}-{settings.central_fraction:g}"
         part = f"pooled-{name}-{view}-{fingerprint['weights'][:8]}"
         folder = os.path.join(settings.data_dir, re.sub(r"[^\w.-]+", "_", part))
-    finished = os.path.join(folder, shards.MANIFEST)
-    if tf.io.gfile.exists(finished):
+        if _is_finished(folder) and not _holds(features.FeatureCache(folder), readers):
+            # It was made for other splits.
+            folder += "-" + "-".join(reader.split for reader in readers)
+    if _is_finished(folder):
         view = {
             "image_size": settings.image_size,
             "central_fraction": settings.central_fraction,
@@ -202,6 +204,19 @@ def open_features(
         central_fraction=settings.central_fraction,
         fingerprint=fingerprint,
     )
+
+
+def _is_finished(folder: str) -> bool:
+    return tf.io.gfile.exists(os.path.join(folder, shards.MANIFEST))
+
+
+def _holds(cache: features.FeatureCache, readers: Sequence[shards.ShardReader]) -> bool:
+    try:
+        for reader in readers:
+            cache.lookup(reader.index["image_id"])
+    except KeyError:
+        return False
+    return True
 
 
 def image_model(encoder: keras.Model) -> keras.Model:

@@ -237,7 +237,7 @@ def test_phrases_come_and_go_without_training(phrases, data, tmp_path):
     shutil.copytree(data / "phrases", copy_of)
     paths = [str(data / "photos" / f"l{number}.jpg") for number in (0, 4, 8)]
     before = len(PhraseGenerator(str(copy_of)).index)
-    added = edit_phrases.Settings(str(copy_of), add="fire engine", remove=("photo",))
+    added = edit_phrases.Settings(str(copy_of), add=" Fire  engine", remove=("photo",))
     assert edit_phrases.run(added, paths) == before
     generator = PhraseGenerator(str(copy_of))
     assert "photo" not in generator.index.ids
@@ -247,6 +247,11 @@ def test_phrases_come_and_go_without_training(phrases, data, tmp_path):
         edit_phrases.run(edit_phrases.Settings(str(copy_of), remove=("photo",)))
     with pytest.raises(ValueError, match="with photos"):
         edit_phrases.run(edit_phrases.Settings(str(copy_of), add="fire engine"))
+    saved = runs.read_json(copy_of / "settings.json")
+    saved["settings"]["prototype_images"] = 3
+    (copy_of / "settings.json").write_text(json.dumps(saved))
+    with pytest.raises(ValueError, match="'truck' has 2 photos"):
+        edit_phrases.run(edit_phrases.Settings(str(copy_of), add="truck"), paths[:2])
 
 
 def test_an_evaluation_keeps_edited_phrases(phrases, data, tmp_path):
@@ -339,6 +344,17 @@ def test_photos_of_the_generator_are_left_out():
     assert left.labels.tolist() == [0, 2] and left.visual[:, 0].tolist() == [0, 2]
     with pytest.raises(ValueError, match="trained on 1 photos of split val"):
         fusion_data.without_seen(photos, {"0b"}, "val")
+
+
+def test_a_cache_of_other_splits_is_no_hindrance(data, phrases):
+    settings = dataclasses.replace(phrases[0], data_dir=str(data / "tags"), central_fraction=0.5)
+    readers = phrase_data.open_readers(settings.data_dir, "image_labels", ("val", "test"))
+    encoder = phrase_data.open_encoder(settings)
+    for splits in (("val",), ("test", "val"), ("val",)):
+        own = [readers[split] for split in splits]
+        cache = phrase_data.open_features(settings, own, encoder)
+        for reader in own:
+            assert len(cache.lookup(reader.index["image_id"])) == len(reader)
 
 
 def spy(function, calls):

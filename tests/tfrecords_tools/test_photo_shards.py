@@ -119,16 +119,16 @@ def test_queries_of_webvision(raw, files):
     files.jpeg(raw / "webvision" / "google" / "q0001" / "a.jpg", 1)
     files.jpeg(raw / "webvision" / "google" / "q0002" / "b.jpg", 2)
     tagged = [{"title": "", "tags": ["Red Dog"]}]
-    files.json(raw / "webvision" / "flickr" / "q0001.json", tagged)
-    files.jpeg(raw / "webvision" / "flickr" / "q0001" / "c.jpg", 3)
+    files.json(raw / "webvision" / "flickr" / "q0003.json", tagged)
+    files.jpeg(raw / "webvision" / "flickr" / "q0003" / "c.jpg", 3)
     info.mkdir()
     (info / "synsets.txt").write_text("n1 dog\n")
     (info / "train_filelist_google.txt").write_text("google/q0001/a.jpg 0\ngoogle/q0002/b.jpg 0\n")
     (info / "train_meta_list_google.txt").write_text("google/q0001.json 1\ngoogle/q0001.json 1\n")
-    (info / "train_filelist_flickr.txt").write_text("flickr/q0001/c.jpg 0\n")
-    (info / "train_meta_list_flickr.txt").write_text("flickr/q0001.json 1\n")
+    (info / "train_filelist_flickr.txt").write_text("flickr/q0003/c.jpg 0\n")
+    (info / "train_meta_list_flickr.txt").write_text("flickr/q0003.json 1\n")
     (info / "val_filelist.txt").write_text("")
-    (info / "queries_flickr.txt").write_text("1 Puppy\n")
+    (info / "queries_flickr.txt").write_text("3 Puppy\n")
     (info / "queries_google.txt").write_text("1 Hound dog\n2 dog\n")
     made = build_queries.Settings(
         str(raw / "wv"), None, str(raw / "webvision"), webvision_dir=str(info), val_share=0.0
@@ -136,7 +136,7 @@ def test_queries_of_webvision(raw, files):
     build_queries.run(made)
     one = records(raw / "wv", "train")["google/q0001/a.jpg"]
     assert (one["queries"], one["more_queries"]) == (["hound dog"], ["my dog!", "pet"])
-    two = records(raw / "wv", "train")["flickr/q0001/c.jpg"]
+    two = records(raw / "wv", "train")["flickr/q0003/c.jpg"]
     assert (two["queries"], two["more_queries"]) == (["puppy"], ["red dog"])
     with pytest.raises(BuildError, match="give --pairs_dir or"):
         build_queries.run(build_queries.Settings(str(raw / "x"), None, str(raw)))

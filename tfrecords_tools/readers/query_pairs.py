@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import collections
 import os
-import unicodedata
 from collections.abc import Collection, Iterator, Mapping
 
 from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS
 
+from imgtext_tf.data.queries import normal_query
 from tfrecords_tools.readers import base, karpathy, webvision
 
 FILES = {"train": ("train",), "val": ("validation", "val"), "test": ("test",)}
@@ -43,11 +43,6 @@ def _pair(name: str, split: str, line: str) -> tuple[str, str, str] | base.BadRe
     if not query:
         return base.BadRecord(name, "the query is empty")
     return split, query, image.strip()
-
-
-def normal_query(query: str) -> str:
-    """A query as it is counted: NFKC, lower case, single spaces."""
-    return " ".join(unicodedata.normalize("NFKC", query).lower().split())
 
 
 def caption_ngrams(
