@@ -48,11 +48,15 @@ def run(settings: Settings, method: str) -> dict[str, Any]:
             images = len(data.splits[split].ids)
             scores = rng.random([len(data.splits[split].query_rows(settings.queries)), images])
             metrics = retrieval_report.evaluate_scores(scores, data, split)
+            metrics |= retrieval_report.scored_agreement(
+                lambda queries, _: rng.random(len(queries)), data, split
+            )
         elif method == "text":
             part = data.splits[split]
             rows = part.query_rows(settings.queries)
             scores = (part.tfidf[rows] @ part.tfidf.T).toarray()
             metrics = retrieval_report.evaluate_scores(scores, data, split)
+            metrics |= retrieval_report.study_agreement(part.tfidf, part.tfidf, data, split)
         else:
             vectors = retrieval_report.baseline_vectors(settings, data, split)
             metrics = retrieval_report.evaluate_vectors(vectors, vectors, data, split)

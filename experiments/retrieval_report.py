@@ -8,6 +8,7 @@ import json
 import pathlib
 import shlex
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -138,7 +139,30 @@ def read_study(folder: str) -> tuple[np.ndarray, list[str], np.ndarray, np.ndarr
 def study_agreement(
     queries: np.ndarray, database: np.ndarray, data: Data, split: str
 ) -> dict[str, float]:
-    """A method's agreement with the users of `study_dir`, on the triplets inside a split."""
+    """A method's agreement with the users of `study_dir`, on the triplets inside a split.
+
+    Args:
+        queries: [N, D], dense or sparse.
+        database: [N, D], of the same kind.
+        data: the opened data set.
+        split: its name.
+
+    Raises:
+        ValueError: if no triplet lies in the split.
+    """
+
+    def score(query: np.ndarray, image: np.ndarray) -> np.ndarray:
+        first, second = queries[query], database[image]
+        product = first.multiply(second) if hasattr(first, "multiply") else first * second
+        return np.asarray(product.sum(axis=1)).ravel()
+
+    return scored_agreement(score, data, split)
+
+
+def scored_agreement(
+    score: Callable[[np.ndarray, np.ndarray], np.ndarray], data: Data, split: str
+) -> dict[str, float]:
+    """As `study_agreement`, by a function of query rows [T] and image rows [T] to scores [T]."""
     if not data.settings.study_dir:
         return {}
     triplets, users, places, answers = read_study(data.settings.study_dir)
@@ -149,11 +173,7 @@ def study_agreement(
         raise ValueError(f"{data.settings.study_dir}: no triplet lies in split {split}")
     counts = triplet_agreement.votes(users, places, answers, count=len(triplets))[known]
     q, first, second = rows[known].T
-    values = triplet_agreement.method_agreement(
-        np.sum(queries[q] * database[first], axis=1),
-        np.sum(queries[q] * database[second], axis=1),
-        counts,
-    )
+    values = triplet_agreement.method_agreement(score(q, first), score(q, second), counts)
     return {f"study/{name}": value for name, value in values.items()}
 
 

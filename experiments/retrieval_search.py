@@ -98,14 +98,14 @@ class Searcher:
         )
 
     def read_image(self, path: str | pathlib.Path) -> np.ndarray:
-        """An image file, scaled: [H, W, 3] float32 in [0, 1].
+        """An image file, upright and scaled: [H, W, 3] float32 in [0, 1].
 
         Raises:
             OSError: if it cannot be read.
             images.ImageError: if it is no image.
         """
         data = pathlib.Path(path).read_bytes()
-        pixels = images.checked_pixels(data)
+        pixels = images.upright(images.checked_pixels(data), data)
         shape = shape_batches.scaled_shape(*pixels.shape[:2], self.longest_side)
         return images.resize(tf.constant(pixels), shape).numpy()
 

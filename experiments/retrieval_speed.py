@@ -26,8 +26,9 @@ def rmac(
     channels: int = 2048,
     levels: int = 2,
     repeats: int = 5,
+    compiled_loop: bool = False,
 ) -> dict[str, float]:
-    """The layer on a batch against a loop over images and regions, each in TensorFlow."""
+    """The compiled layer on a batch against a loop over images and regions, compiled or eager."""
     maps = tf.nn.relu(tf.random.stateless_normal([images, *shape, channels], [0, 0]))
     layer = layers.RMAC(levels)
     layer(maps)
@@ -35,18 +36,19 @@ def rmac(
     kernel, bias = layer.aggregate.kernel, layer.aggregate.bias
     regions = layers.rmac_regions(*shape, levels)
 
-    def loop() -> np.ndarray:
+    def loop() -> tf.Tensor:
         found = []
-        for image in maps:
+        for image in tf.unstack(maps):
             total = 0.0
             for x, y, width, height in regions:
                 region = tf.reduce_max(image[y : y + height, x : x + width], axis=(0, 1))
                 white = tf.linalg.matvec(kernel, layers.l2_normalize(region), transpose_a=True)
                 total += layers.l2_normalize(white + bias)
             found.append(layers.l2_normalize(total))
-        return tf.stack(found).numpy()
+        return tf.stack(found)
 
-    return _compare(lambda: compiled(maps).numpy(), loop, repeats, _close)
+    plain = tf.function(loop, autograph=False) if compiled_loop else loop
+    return _compare(lambda: compiled(maps).numpy(), lambda: plain().numpy(), repeats, _close)
 
 
 def mine(

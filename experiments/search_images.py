@@ -17,7 +17,6 @@ import json
 import pathlib
 
 import numpy as np
-import tensorflow as tf
 from absl import flags, logging
 from tqdm import tqdm
 
@@ -25,6 +24,9 @@ from experiments import common_flags
 from experiments.retrieval_search import Searcher
 from imgtext_tf import figures, image_index, retrieval_figures, runs
 from imgtext_tf.data import images
+
+# Counted up when the same photos and weights give other vectors than before.
+_FORMAT = 2
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,10 +73,11 @@ def run(settings: Settings) -> list[tuple[str, float]]:
     else:
         index, made_by = image_index.load(settings.index)
         run_dir = run_dir or made_by["run_dir"]
-        if _made_by(run_dir)["model"] != made_by["model"]:
+        now = _made_by(run_dir)
+        if any(made_by.get(name) != now[name] for name in ("model", "format")):
             raise image_index.ImageIndexError(
-                f"{settings.index}: was made by another model than {run_dir} has now; index the "
-                "photos again in another folder"
+                f"{settings.index}: was made by another model than {run_dir} has now, or by an "
+                "older version; index the photos again in another folder"
             )
         searcher = Searcher(run_dir)
     query = searcher.query(settings.image or None, settings.text)
@@ -90,13 +93,13 @@ def run(settings: Settings) -> list[tuple[str, float]]:
     return found
 
 
-def _made_by(run_dir: str) -> dict[str, str]:
-    """What an index depends on: the run and the digest of its weights."""
+def _made_by(run_dir: str) -> dict[str, str | int]:
+    """What an index depends on: the run, the digest of its weights, how photos are read."""
     path = runs.RunDirectory(run_dir).model_file("best")
     if not path.exists():
         raise runs.RunError(f"{path} is missing: has this run been trained?")
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    return {"run_dir": str(pathlib.Path(run_dir).resolve()), "model": digest}
+    return {"run_dir": str(pathlib.Path(run_dir).resolve()), "model": digest, "format": _FORMAT}
 
 
 def _name_of(image: str, root: pathlib.Path) -> str | None:
@@ -107,8 +110,8 @@ def _name_of(image: str, root: pathlib.Path) -> str | None:
 
 def _sheet(settings: Settings, index: image_index.ImageIndex, found: list[tuple[str, float]]):
     def picture(path: pathlib.Path) -> np.ndarray:
-        data = tf.constant(pathlib.Path(path).read_bytes())
-        return figures.thinned(images.decode_pixels(data).numpy())
+        data = pathlib.Path(path).read_bytes()
+        return figures.thinned(images.upright(images.checked_pixels(data), data))
 
     row = retrieval_figures.Ranking(
         title=settings.text or "query",

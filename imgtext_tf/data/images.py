@@ -7,10 +7,12 @@ beyond that (other ranges, means) is the backbone's own business.
 
 from __future__ import annotations
 
+import io
 import struct
 from collections.abc import Callable
 
 import numpy as np
+import PIL.Image
 import tensorflow as tf
 
 MAX_PIXELS = 100_000_000
@@ -57,6 +59,34 @@ def checked_pixels(data: bytes, *, max_pixels: int = MAX_PIXELS) -> np.ndarray:
         raise ImageError(
             f"the image is truncated or damaged ({_first_line(error)}); fetch it again"
         ) from error
+
+
+def upright(pixels: np.ndarray, data: bytes) -> np.ndarray:
+    """Turns a decoded photo as its camera was held, which the decoders leave to the reader.
+
+    Args:
+        pixels: [H, W, 3] of a decoder.
+        data: the file; its EXIF orientation (tag 0x0112) counts.
+
+    Returns:
+        [H, W, 3] or [W, H, 3].
+    """
+    try:
+        with PIL.Image.open(io.BytesIO(data)) as file:
+            orientation = file.getexif().get(0x0112, 1)
+    except Exception:  # EXIF of many writers is damaged in many ways; the pixels are not
+        return pixels
+    mirrored = pixels[:, ::-1]
+    turns = {
+        2: lambda: mirrored,
+        3: lambda: np.rot90(pixels, 2),
+        4: lambda: pixels[::-1],
+        5: lambda: np.rot90(mirrored, 1),
+        6: lambda: np.rot90(pixels, -1),
+        7: lambda: np.rot90(mirrored, -1),
+        8: lambda: np.rot90(pixels, 1),
+    }
+    return np.ascontiguousarray(turns.get(orientation, lambda: pixels)())
 
 
 def decode_pixels(data: tf.Tensor) -> tf.Tensor:

@@ -1,9 +1,12 @@
 """Images: what decodes, what is refused, and that distortions are a function of the seed."""
 
+import io
 import struct
 import zlib
 
 import numpy as np
+import PIL.Image
+import PIL.ImageOps
 import pytest
 import tensorflow as tf
 
@@ -236,3 +239,15 @@ def test_distort_bears_one_pixel():
 def test_real_photos_decode(kit):
     for path in sorted((kit / "flickr8k" / "Flicker8k_Dataset").glob("*.jpg"))[:5]:
         assert images.check_image(path.read_bytes()) == (224, 224)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_photos_are_turned_as_the_camera_was_held(orientation):
+    pixels = np.random.default_rng(0).integers(0, 256, [4, 6, 3], np.uint8)
+    photo, exif, file = PIL.Image.fromarray(pixels), PIL.Image.Exif(), io.BytesIO()
+    exif[0x0112] = orientation
+    photo.save(file, "PNG", exif=exif)
+    expected = np.asarray(PIL.ImageOps.exif_transpose(PIL.Image.open(file)))
+    decoded = images.checked_pixels(file.getvalue())
+    np.testing.assert_array_equal(decoded, pixels)  # the decoder leaves it as it is
+    np.testing.assert_array_equal(images.upright(decoded, file.getvalue()), expected)

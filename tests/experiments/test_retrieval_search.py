@@ -3,6 +3,7 @@
 import types
 
 import numpy as np
+import PIL.Image
 import pytest
 import tensorflow as tf
 
@@ -65,3 +66,12 @@ def test_what_is_no_image_is_zeros_and_what_cannot_be_read_is_left_out(tmp_path,
     places, vectors = searcher.embed_files(paths)
     found = dict(zip(places, vectors[:, 0].tolist(), strict=True))
     assert found == pytest.approx({0: 0, 1: 0.2, 2: 0, 4: 0.8}, abs=1e-6)
+
+
+def test_a_photo_is_read_upright(tmp_path):
+    exif = PIL.Image.Exif()
+    exif[0x0112] = 6
+    PIL.Image.new("RGB", (40, 20)).save(tmp_path / "a.jpg", exif=exif)
+    searcher = object.__new__(retrieval_search.Searcher)
+    searcher.longest_side = 20
+    assert searcher.read_image(tmp_path / "a.jpg").shape == (20, 10, 3)

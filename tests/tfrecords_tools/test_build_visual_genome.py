@@ -1,6 +1,7 @@
 """The build of Visual Genome: shards, splits, scaling, resuming, copies of one image."""
 
 import dataclasses
+import hashlib
 import shutil
 
 import numpy as np
@@ -10,7 +11,7 @@ import tensorflow as tf
 from imgtext_tf.data import examples, shards
 from tfrecords_tools import build_visual_genome
 from tfrecords_tools.build_settings import BuildError
-from tfrecords_tools.readers import base
+from tfrecords_tools.readers import base, visual_genome
 
 COUNT = 12
 
@@ -112,3 +113,14 @@ def test_a_study_is_read_as_csv(settings, tmp_path):
     assert {one for one, split in split_of.items() if split == "test"} == {"3", "4", "5"}
     with pytest.raises(base.ReaderError, match="no image of the study, such as 3"):
         build_visual_genome._splits(changed, ["30", "31"])
+
+
+def test_the_longest_side_is_met_exactly(settings, files, tmp_path):
+    # By the shorter side, rounded first, 337 x 1024 would become 190 x 577.
+    files.jpeg(tmp_path / "long.jpg", 0, size=(337, 1024))
+    image = visual_genome.RegionImage("0", str(tmp_path / "long.jpg"), ("a",), ("0",), ())
+    name = hashlib.sha256((tmp_path / "long.jpg").read_bytes()).hexdigest()[:16]
+    task = build_visual_genome.Task("", [image], {image.image_path: name}, 576)
+    (record,) = build_visual_genome._records(task)
+    assert (record["height"], record["width"]) == (190, 576)
+    assert tf.io.decode_jpeg(record["image"]).shape == (190, 576, 3)
