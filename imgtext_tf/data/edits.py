@@ -54,7 +54,7 @@ class EditedReader:
             edits: with ids of their own.
         """
         self.directory, self.split, self.manifest = reader.directory, reader.split, reader.manifest
-        self.record_kind = reader.record_kind
+        self.record_kind, self.own_labels = reader.record_kind, reader.own_labels
         self._reader, self._edits = reader, tuple(edits)
         rows = np.array([edit.row for edit in edits], np.int64)
         shown = [edit.row if edit.image_row is None else edit.image_row for edit in edits]

@@ -161,7 +161,9 @@ def test_results_of_other_data_are_not_mixed(train, trained, tiny_data, data):
     manifest = json.loads((data / "manifest.json").read_text())
     (data / "manifest.json").write_text(json.dumps(manifest | {"notes": {"made": "anew"}}))
     assert train(data, "--eval_only", "--eval_split=val") is None
-    other = result()
+    assert result() == both  # other data have a file of their own
+    (path,) = trained.glob("result-*.json")
+    other = json.loads(path.read_text())
     assert not any(name.startswith("test/") for name in other["metrics"])
     assert other["command"] == first["command"]
 

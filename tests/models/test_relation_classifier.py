@@ -1,6 +1,3 @@
-import importlib
-import pathlib
-import re
 import subprocess
 import sys
 
@@ -304,19 +301,3 @@ def test_backbone_of_another_shape_says_so():
         relations.with_backbone(classifier(), encoder)
     with pytest.raises(ValueError, match="no image_features"):
         relations.with_backbone(classifier(inputs="text"), encoder)
-
-
-def test_the_index_of_the_paper_names_what_exists():
-    root = pathlib.Path(__file__).resolve().parents[2]
-    page = (root / "docs" / "papers" / "otto2020.md").read_text(encoding="utf-8")
-    tests = re.findall(r"`(tests/\S+\.py)::(\w+)`", page)
-    assert tests
-    for file, name in tests:
-        assert f"def {name}(" in (root / file).read_text(encoding="utf-8"), f"{file} lacks {name}"
-    for symbol in re.findall(r"\| `(imgtext_tf\.[\w.]+)` \|", page):
-        module, _, name = symbol.rpartition(".")
-        path = root / (symbol.replace(".", "/") + ".py")
-        assert path.exists() or hasattr(importlib.import_module(module), name), symbol
-    listed = re.findall(r"^(\d+)\.", page.split("## Deviations")[1].split("\n## ")[0], re.MULTILINE)
-    code = pathlib.Path(relations.__file__).read_text(encoding="utf-8")
-    assert set(listed) == set(re.findall(r"# Deviation (\d+):", code))
