@@ -115,7 +115,9 @@ def make_plan(
     thinned = {relation: int(cap * _CAP_SLACK) for relation, cap in caps.items()}
     pairs = capped(pairs, thinned, seed=seed, dropped=dropped)
     check_bad(bad, read, max_bad_records)
-    image_ids, image_bytes = hash_images({pair.image_path for pair in pairs})
+    image_ids, image_bytes, lost = hash_images({pair.image_path for pair in pairs})
+    if lost:  # all were there a moment ago
+        raise base.ReaderError(f"{next(iter(lost.values()))}; run it again")
     if not pairs:
         raise PlanError("the sources give no pair; check the paths with tfrecords_tools.prepare")
 
@@ -194,26 +196,35 @@ def _fault(path: str) -> str:
     return "" if size else "the file is empty"
 
 
-def hash_images(paths: Iterable[str]) -> tuple[dict[str, str], dict[str, int]]:
-    """Reads every image file once: path -> hex of sha256(file)[:16]; path -> bytes.
+def hash_images(paths: Iterable[str]) -> tuple[dict[str, str], dict[str, int], dict[str, str]]:
+    """Reads every image file once.
 
-    Raises:
-        base.ReaderError: if a file cannot be read, for all were there a moment ago.
+    Returns:
+        Path -> hex of sha256(file)[:16]; path -> bytes; path -> reason, of those not readable.
     """
     paths = sorted(paths)
+    ids: dict[str, str] = {}
+    sizes: dict[str, int] = {}
+    missing: dict[str, str] = {}
 
-    def read(path: str) -> tuple[str, int]:
+    def read(path: str) -> tuple[str, int] | str:
         try:
             with open(path, "rb") as file:
                 size = os.fstat(file.fileno()).st_size
                 return hashlib.file_digest(file, "sha256").hexdigest()[:16], size
         except OSError as error:
-            raise base.ReaderError(f"{path}: {error.strerror or error}; run it again") from error
+            return f"image {path}: {error.strerror or error}"
 
     with concurrent.futures.ThreadPoolExecutor() as pool:
-        found = list(tqdm(pool.map(read, paths), total=len(paths), desc="hash", unit="image"))
-    ids = {path: image_id for path, (image_id, _) in zip(paths, found, strict=True)}
-    return ids, {path: size for path, (_, size) in zip(paths, found, strict=True)}
+        found = tqdm(pool.map(read, paths), total=len(paths), desc="hash", unit="image")
+        for path, result in zip(paths, found, strict=True):
+            if isinstance(result, str):
+                missing[path] = result
+            elif result[1] == 0:
+                missing[path] = f"image {path}: the file is empty"
+            else:
+                ids[path], sizes[path] = result
+    return ids, sizes, missing
 
 
 def check_bad(bad: Sequence[BadRecord], read: int, max_bad_records: float) -> None:
