@@ -115,9 +115,9 @@ def make_plan(
     thinned = {relation: int(cap * _CAP_SLACK) for relation, cap in caps.items()}
     pairs = capped(pairs, thinned, seed=seed, dropped=dropped)
     check_bad(bad, read, max_bad_records)
-    image_ids, image_bytes, lost = hash_images({pair.image_path for pair in pairs})
-    if lost:  # all were there a moment ago
-        raise base.ReaderError(f"{next(iter(lost.values()))}; run it again")
+    image_ids, image_bytes, vanished = hash_images({pair.image_path for pair in pairs})
+    for fault in vanished.values():  # All were there a moment ago.
+        raise base.ReaderError(f"{fault}; run it again")
     if not pairs:
         raise PlanError("the sources give no pair; check the paths with tfrecords_tools.prepare")
 
@@ -196,35 +196,33 @@ def _fault(path: str) -> str:
     return "" if size else "the file is empty"
 
 
-def hash_images(paths: Iterable[str]) -> tuple[dict[str, str], dict[str, int], dict[str, str]]:
+def hash_images(
+    paths: Iterable[str],
+) -> tuple[dict[str, str], dict[str, int], dict[str, str]]:
     """Reads every image file once.
 
     Returns:
         Path -> hex of sha256(file)[:16]; path -> bytes; path -> reason, of those not readable.
     """
     paths = sorted(paths)
-    ids: dict[str, str] = {}
-    sizes: dict[str, int] = {}
-    missing: dict[str, str] = {}
 
-    def read(path: str) -> tuple[str, int] | str:
+    def read(path: str) -> tuple[str, int, str]:
         try:
             with open(path, "rb") as file:
                 size = os.fstat(file.fileno()).st_size
-                return hashlib.file_digest(file, "sha256").hexdigest()[:16], size
+                fault = "" if size else f"image {path}: the file is empty"
+                return hashlib.file_digest(file, "sha256").hexdigest()[:16], size, fault
         except OSError as error:
-            return f"image {path}: {error.strerror or error}"
+            return "", 0, f"image {path}: {error.strerror or error}"
 
     with concurrent.futures.ThreadPoolExecutor() as pool:
         found = tqdm(pool.map(read, paths), total=len(paths), desc="hash", unit="image")
-        for path, result in zip(paths, found, strict=True):
-            if isinstance(result, str):
-                missing[path] = result
-            elif result[1] == 0:
-                missing[path] = f"image {path}: the file is empty"
-            else:
-                ids[path], sizes[path] = result
-    return ids, sizes, missing
+        of_path = dict(zip(paths, found, strict=True))
+    return (
+        {path: image_id for path, (image_id, _, fault) in of_path.items() if not fault},
+        {path: size for path, (_, size, fault) in of_path.items() if not fault},
+        {path: fault for path, (_, _, fault) in of_path.items() if fault},
+    )
 
 
 def check_bad(bad: Sequence[BadRecord], read: int, max_bad_records: float) -> None:
