@@ -16,7 +16,7 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
-from experiments.matching_flags import Settings
+from experiments.matching_flags import Settings, parse_stages
 from imgtext_tf import encoders
 from imgtext_tf.data import (
     caption_batches,
@@ -131,6 +131,7 @@ def _open_shards(settings: Settings, wanted: tuple[str, ...], encoder: keras.Mod
             settings.backbone,
             weights=None if settings.backbone_weights == "none" else settings.backbone_weights,
             image_size=settings.image_size,
+            trainable=any("cnn" in stage.train for stage in parse_stages(settings)),
         )
     if settings.live_images:
         distort = {"crop": settings.crop, "flip": settings.flip}

@@ -110,7 +110,7 @@ class SentenceMatching(keras.Model):
         """Sets what trains, makes new optimisers and compiles; weights stay.
 
         Raises:
-            ValueError: if the stage trains a CNN that the model has not.
+            ValueError: if the stage trains a CNN that the model has not, or a frozen one.
         """
         if "cnn" in stage.train and self.backbone is None:
             raise ValueError(f"stage {stage.name} trains the CNN, but training is on cached "
@@ -118,6 +118,9 @@ class SentenceMatching(keras.Model):
         self.stage = stage
         for part, model in self._parts().items():
             model.trainable = part in stage.train
+        if "cnn" in stage.train and not _can_train(self.backbone):
+            raise ValueError(f"stage {stage.name} trains the CNN, but it is frozen: build it with "
+                             "image_encoder(..., trainable=True)")  # fmt: skip
         encoders = self._encoder_variables()
         optimizer = self._adam(stage, stage.learning_rate) if encoders else None
         if optimizer is not None:
@@ -260,6 +263,12 @@ class SentenceMatching(keras.Model):
             for name in names
         }  # fmt: skip
         return cls(**parts, **config)
+
+
+def _can_train(backbone: keras.Model) -> bool:
+    """Whether its weights can change, and are then in the checkpoints."""
+    variables = backbone.trainable_variables
+    return bool(variables) and not any(getattr(one, "constant", False) for one in variables)
 
 
 def with_backbone(model: SentenceMatching, encoder: keras.Model) -> SentenceMatching:

@@ -172,20 +172,27 @@ def test_a_run_starts_from_the_stages_of_another(trained, tmp_path):
         matching_experiment.start_file(more.run_dir, refit=True)
 
 
-def test_live_pixels_move_the_cnn_in_s4_only(trained, tmp_path):
+def cnn_after(run_dir, stage):
+    path = pathlib.Path(run_dir, "stages", stage, "model_last.keras")
+    return keras.saving.load_model(path, compile=False).backbone.get_weights()
+
+
+def test_live_pixels_move_the_cnn_in_s4_only_and_it_resumes_there(trained, tmp_path):
     settings, _ = trained
     live = dataclasses.replace(
         settings, run_dir=str(tmp_path / "live"), live_images=True, refit=False,
-        stages="S1:steps=2;S4T:steps=1", batch_size=4,
+        stages="S1:steps=2;S4T:steps=2", batch_size=4, checkpoint_every=1,
     )  # fmt: skip
+    matching_experiment.run(dataclasses.replace(live, max_steps=3))  # inside of S4T
+    half = cnn_after(live.run_dir, "2_S4T")
     matching_experiment.run(live)
-    stages = pathlib.Path(live.run_dir, "stages")
-    after = [
-        keras.saving.load_model(stages / name / "model_last.keras", compile=False).backbone
-        for name in ("1_S1", "2_S4T")
-    ]
-    one, two = (model.get_weights() for model in after)
-    assert any((a != b).any() for a, b in zip(one, two, strict=True))
+    whole = dataclasses.replace(live, run_dir=str(tmp_path / "whole"))
+    matching_experiment.run(whole)
+    start, end = cnn_after(whole.run_dir, "1_S1"), cnn_after(whole.run_dir, "2_S4T")
+    for other in (start, half):
+        assert any((a != b).any() for a, b in zip(other, end, strict=True))
+    for mine, resumed in zip(end, cnn_after(live.run_dir, "2_S4T"), strict=True):
+        np.testing.assert_allclose(mine, resumed, atol=1e-6)
     assert runs.load(live.run_dir).model.backbone is not None
 
 

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from imgtext_tf import losses, runs, training
+from imgtext_tf import encoders, losses, runs, training
 from imgtext_tf.models import sentence_matching
 from imgtext_tf.models.sentence_matching import SentenceMatching
 from imgtext_tf.stages import Stage
@@ -264,6 +264,20 @@ def test_a_stage_resumes_where_it_stopped(tmp_path):
     for one, two in zip(whole.get_weights(), resumed.get_weights(), strict=True):
         np.testing.assert_array_equal(one, two)
     assert int(resumed.classifier_optimizer.iterations) == 6
+
+
+def test_a_frozen_cnn_is_not_trained_in_silence():
+    stage = Stage("S4", train=("image", "text", "cnn"))
+    frozen, free = (
+        encoders.image_encoder("small_cnn", weights=None, image_size=32, trainable=trainable)
+        for trainable in (False, True)
+    )
+    with pytest.raises(ValueError, match="S4 trains the CNN, but it is frozen"):
+        sentence_matching.with_backbone(make_model(), frozen).begin_stage(stage)
+    live = sentence_matching.with_backbone(make_model(), free)
+    live.begin_stage(stage)
+    names = {id(variable) for variable in training._variables_by_name(live).values()}
+    assert {id(variable) for variable in free.trainable_variables} <= names
 
 
 def test_save_load_and_a_backbone_in_front(tmp_path):
