@@ -63,14 +63,17 @@ def set_seed(seed: int, deterministic: bool = False) -> None:
         tf.config.experimental.enable_op_determinism()
 
 
-def set_precision(mixed: bool) -> None:
+def set_precision(mixed: bool, *, scaled: bool = True) -> None:
     """Sets Keras' dtype policy; call it before the model is built.
 
     Args:
         mixed: compute in 16 bits and keep weights and losses in float32: float16 where there is a
             GPU, whose losses Keras then scales, and bfloat16, which needs no scaling, elsewhere.
+        scaled: whether losses may be scaled. Keras then makes every gradient of a few rows one of
+            the whole table: where there is a large one, bfloat16 is taken everywhere.
     """
-    sixteen = "mixed_float16" if tf.config.list_physical_devices("GPU") else "mixed_bfloat16"
+    has_gpu = bool(tf.config.list_physical_devices("GPU"))
+    sixteen = "mixed_float16" if has_gpu and scaled else "mixed_bfloat16"
     keras.config.set_dtype_policy(sixteen if mixed else "float32")
 
 
