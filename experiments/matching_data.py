@@ -215,6 +215,9 @@ def open_features(
         splits = "-".join(reader.split for reader in readers)
         part = f"features-{name}-{kind}-{view}-{splits}-{fingerprint['weights'][:8]}"
         folder = os.path.join(settings.data_dir, re.sub(r"[^\w.-]+", "_", part))
+    elif os.path.exists(os.path.join(folder, shards.MANIFEST)):  # of more splits, perhaps
+        view = {"image_size": settings.image_size, "central_fraction": settings.central_fraction}
+        return features.FeatureCache(folder, fingerprint | view)
     return features.write_feature_cache(
         folder,
         readers,

@@ -1,3 +1,5 @@
+import dataclasses
+
 import keras
 import numpy as np
 import pytest
@@ -5,9 +7,11 @@ import pytest
 from experiments import import_vsepp, matching_data
 from experiments.matching_data import Data, Part
 from experiments.matching_flags import Settings
-from imgtext_tf import training, vsepp
+from imgtext_tf import encoders, training, vsepp
+from imgtext_tf.data import features, shards
 from imgtext_tf.data.caption_batches import Features
 from imgtext_tf.data.captions import Captions
+from tests.data.test_captions import write_split as write_shards
 
 
 def write_split(folder, split, texts):
@@ -70,6 +74,33 @@ def test_a_cache_is_computed_in_32_bits():
         training.set_precision(False)
     assert {layer.compute_dtype for layer in cached._flatten_layers()} == {"float32"}
     assert "bfloat16" in {layer.compute_dtype for layer in live._flatten_layers()}
+
+
+def test_a_finished_cache_serves_some_of_its_splits(tmp_path):
+    infos = {
+        "train": write_shards(tmp_path, "train", 3),
+        "test": write_shards(tmp_path, "test", 2, first=3),
+    }
+    shards.write_manifest(
+        tmp_path, name="made", record_kind="image_captions", kind="synthetic", build={},
+        splits=infos,
+    )  # fmt: skip
+    train, test = (shards.ShardReader(tmp_path, split) for split in infos)
+    encoder = encoders.image_encoder("small_cnn", weights=None, image_size=32)
+    settings = Settings(
+        run_dir="", cache_features=str(tmp_path / "cache"), backbone="small_cnn", image_size=32
+    )
+    whole = matching_data.open_features(settings, [train, test], encoder)
+    again = matching_data.open_features(settings, [test], encoder)
+    assert len(again) == len(whole) == 5
+    with pytest.raises(features.FeatureError, match="central_fraction"):
+        other = dataclasses.replace(settings, central_fraction=0.5)
+        matching_data.open_features(other, [test], encoder)
+
+
+def test_a_caption_may_hold_a_line_separator(folder):
+    write_split(folder, "test", ["a\u2028house", "a tree"])
+    assert matching_data.open_data(settings_of(folder)).parts["test"].captions.texts[1] == "a tree"
 
 
 def test_a_checkpoint_without_unit_length_is_refused(monkeypatch):
