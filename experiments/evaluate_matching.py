@@ -45,7 +45,7 @@ def run(settings: Settings, run_dirs: list[str], output: str = "") -> dict[str, 
         own = dataclasses.replace(settings, run_dir=folder, eval_only=True)
         trained = matching_trained.open_trained(own)
         evaluated = matching_report.evaluate(
-            trained.model, trained.batches, folds=settings.folds, seed=settings.seed
+            trained.model, trained.batches, folds=settings.folds, seed=trained.data.settings.seed
         )
         results[folder] = matching_report.report(
             trained.data,

@@ -1,4 +1,4 @@
-r"""Makes a run directory of a vsepp checkpoint, for evaluation and search.
+r"""Makes a run directory of a vsepp checkpoint, for evaluation.
 
     python -m experiments.import_vsepp --checkpoint=model_best.pth.tar \
         --scan_vocabulary=f30k_precomp_vocab.json --run_dir=runs/vsepp
@@ -58,6 +58,10 @@ def run(checkpoint: str, scan_vocabulary: str, run_dir: str) -> sentence_matchin
         vsepp.CheckpointError: if checkpoint and vocabulary do not fit together.
     """
     image_state, text_state, options = read_checkpoint(checkpoint)
+    if options.get("no_imgnorm"):
+        raise vsepp.CheckpointError(
+            f"{checkpoint}: was trained with --no_imgnorm; our image embeddings have unit length"
+        )
     sizes = vsepp.sizes(image_state, text_state)
     vocabulary = read_scan_vocabulary(scan_vocabulary)
     if len(vocabulary) != sizes["vocabulary_size"]:

@@ -30,7 +30,7 @@ _HERE = pathlib.Path(__file__).resolve().parent
 # Beside an installed package there is no docs folder: then the page goes where the user is.
 _DOCS = _HERE.parent / "docs"
 _PAGE = _DOCS / "results.md" if _DOCS.is_dir() else pathlib.Path("results.md")
-_NAME = re.compile(r"[a-z]+\d{4}/[\w. \[\]-]+")
+_NAME = re.compile(r"[a-z]+\d{4}/[\w.,+'() \[\]-]+")
 _HEAD = """# Results
 
 The numbers that the papers print, and those of this package's runs. A run on other data than the

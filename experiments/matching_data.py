@@ -57,6 +57,7 @@ class Data:
         kind: "real" or "synthetic".
         digest: sha256 of what the data is.
         encoder: image to features; None for precomputed ones.
+        keeps_shared: whether the data were built with captions that stand in two splits.
     """
 
     settings: Settings
@@ -65,18 +66,29 @@ class Data:
     kind: str
     digest: str
     encoder: keras.Model | None
+    keeps_shared: bool = False
 
     def joined(self, splits: tuple[str, ...]) -> Part:
         """Several splits as one."""
         parts = [self.parts[split] for split in splits]
         if len(parts) == 1:
             return parts[0]
-        whole = Captions.joined([part.captions for part in parts])
+        whole = Captions.joined([self._apart_from_test(split) for split in splits])
         if isinstance(parts[0].source, Pixels):
             readers = tuple(reader for part in parts for reader in part.source.readers)
             return Part(whole, dataclasses.replace(parts[0].source, readers=readers))
         counted = [(part.source, len(part.captions.image_ids)) for part in parts]
         return Part(whole, Features.joined(counted))
+
+    def _apart_from_test(self, split: str) -> Captions:
+        """Captions of val that stand in test, too, are not trained on (those of train are gone)."""
+        captions = self.parts[split].captions
+        if split != "val" or self.keeps_shared:
+            return captions
+        kept = captions.without(self.parts["test"].captions)
+        dropped = len(captions.texts) - len(kept.texts)
+        logging.info("%d val captions stand in test and are not trained on", dropped)
+        return kept
 
     def description(self) -> dict[str, str]:
         """What a result says of its data."""
@@ -91,16 +103,30 @@ def open_data(settings: Settings, encoder: keras.Model | None = None) -> Data:
         encoder: the trained run's, for an evaluation; None: that of the settings.
 
     Raises:
-        ValueError: if both or none of --data_dir and --precomputed are given.
+        ValueError: if flags do not go together, or do not fit the data.
         shards.ShardError, captions.CaptionError: naming what is missing or damaged.
     """
     if bool(settings.data_dir) == bool(settings.precomputed):
         raise ValueError("give either --data_dir (shards) or --precomputed (features)")
+    if settings.refit and settings.eval_split != "test":
+        raise ValueError(f"--refit trains on train and val, so that --eval_split="
+                         f"{settings.eval_split} says nothing: use --eval_split=test")  # fmt: skip
+    if not (settings.eval_only or settings.live_images) and _trains_cnn(settings):
+        raise ValueError("--stages: a stage trains the CNN, which needs --live_images")
     means = not (settings.live_images or settings.feature_maps or settings.precomputed)
     if means and settings.image_pooling != "mean":
         raise ValueError("--image_pooling other than mean needs --feature_maps or --live_images")
     wanted = (settings.eval_split,) if settings.eval_only else SPLITS
-    return (_open_precomputed if settings.precomputed else _open_shards)(settings, wanted, encoder)
+    data = (_open_precomputed if settings.precomputed else _open_shards)(settings, wanted, encoder)
+    count = len(data.parts[settings.eval_split].captions.image_ids)
+    if settings.folds < 1 or count % settings.folds:
+        raise ValueError(f"--folds={settings.folds}: {count} images of {settings.eval_split} make "
+                         "no equal parts; use a divisor, or --folds=1")  # fmt: skip
+    return data
+
+
+def _trains_cnn(settings: Settings) -> bool:
+    return any("cnn" in stage.train for stage in parse_stages(settings))
 
 
 def _open_precomputed(settings: Settings, wanted: tuple[str, ...], _: Any) -> Data:
@@ -127,12 +153,7 @@ def _open_shards(settings: Settings, wanted: tuple[str, ...], encoder: keras.Mod
         for split, reader in readers.items()
     }
     if encoder is None:
-        encoder = encoders.image_encoder(
-            settings.backbone,
-            weights=None if settings.backbone_weights == "none" else settings.backbone_weights,
-            image_size=settings.image_size,
-            trainable=any("cnn" in stage.train for stage in parse_stages(settings)),
-        )
+        encoder = _encoder(settings)
     if settings.live_images:
         distort = {"crop": settings.crop, "flip": settings.flip}
         distort |= {"brightness": 0, "saturation": None, "hue": 0, "contrast": None}
@@ -146,9 +167,26 @@ def _open_shards(settings: Settings, wanted: tuple[str, ...], encoder: keras.Mod
             split: Features.of_cache(cache, reader.index["image_id"])
             for split, reader in readers.items()
         }
+    keeps = not manifest["build"].get("drop_shared_captions", True)
     parts = {split: Part(of_split[split], sources[split]) for split in wanted}
     digest = hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
-    return Data(settings, parts, manifest["name"], manifest["kind"], digest, encoder)
+    return Data(settings, parts, manifest["name"], manifest["kind"], digest, encoder, keeps)
+
+
+def _encoder(settings: Settings) -> keras.Model:
+    """The backbone of the settings; what fills a cache computes in 32 bits always."""
+    policy = keras.config.dtype_policy()
+    if not settings.live_images:
+        keras.config.set_dtype_policy("float32")
+    try:
+        return encoders.image_encoder(
+            settings.backbone,
+            weights=None if settings.backbone_weights == "none" else settings.backbone_weights,
+            image_size=settings.image_size,
+            trainable=_trains_cnn(settings),
+        )
+    finally:
+        keras.config.set_dtype_policy(policy)
 
 
 def open_features(
@@ -168,7 +206,7 @@ def open_features(
     compute = encoder
     if not settings.feature_maps:
         fingerprint["pooled"] = "mean"
-        pooled = keras.layers.GlobalAveragePooling2D(keepdims=True)(encoder.output)
+        pooled = keras.layers.GlobalAveragePooling2D(keepdims=True, dtype="float32")(encoder.output)
         compute = keras.Model(encoder.input, pooled)
     folder = settings.cache_features
     if folder == "auto":
@@ -177,6 +215,9 @@ def open_features(
         splits = "-".join(reader.split for reader in readers)
         part = f"features-{name}-{kind}-{view}-{splits}-{fingerprint['weights'][:8]}"
         folder = os.path.join(settings.data_dir, re.sub(r"[^\w.-]+", "_", part))
+    elif os.path.exists(os.path.join(folder, shards.MANIFEST)):  # of more splits, perhaps
+        view = {"image_size": settings.image_size, "central_fraction": settings.central_fraction}
+        return features.FeatureCache(folder, fingerprint | view)
     return features.write_feature_cache(
         folder,
         readers,

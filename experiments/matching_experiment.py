@@ -39,7 +39,7 @@ def run(settings: Settings) -> dict[str, Any]:
     if settings.eval_only:
         one = matching_trained.open_trained(settings)
         return matching_report.report(one.data, one.model, one.batches, run_dir, {})
-    training.set_precision(settings.mixed_precision)
+    training.set_precision(settings.mixed_precision, scaled=False)
     stages = parse_stages(settings)
     data = matching_data.open_data(settings)
     with run_dir.locked():

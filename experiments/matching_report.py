@@ -14,6 +14,7 @@ import numpy as np
 from experiments.matching_data import Batches, Data
 from experiments.matching_flags import Settings
 from imgtext_tf import embedding_figures, figures, matching_evaluation, runs, training
+from imgtext_tf.metrics import retrieval
 from imgtext_tf.models.sentence_matching import SentenceMatching
 from imgtext_tf.stages import Stage
 
@@ -48,6 +49,35 @@ def protocol(settings: Settings, data_name: str, images: int) -> str:
     size, rest = divmod(images // settings.folds, 1000)
     name = f"{data_name} {size}k" if size and not rest else f"{data_name} {images} images"
     return f"{name} (mean of {settings.folds} folds)" if settings.folds > 1 else name
+
+
+def named_metrics(
+    metrics: Mapping[str, float],
+    arrays: Mapping[str, np.ndarray],
+    batches: Batches,
+    *,
+    split: str,
+    measure: str,
+) -> dict[str, float]:
+    """The metrics by the names that a result has: of COCO in 5 folds `test/...` and `test_1k/...`.
+
+    Args:
+        metrics: of `evaluate`, the recalls over the folds of the settings.
+        arrays: the embeddings, of which those of the whole split are taken too.
+        batches: of the split.
+        split: that was evaluated.
+        measure: of the model.
+    """
+    captions, folds = batches.part.captions, batches.settings.folds
+    if folds == 1:
+        return {f"{split}/{name}": value for name, value in metrics.items()}
+    whole = retrieval.retrieval_metrics(
+        arrays["images"], arrays["captions"], captions.image_of, measure=measure
+    )
+    size, rest = divmod(len(captions.image_ids) // folds, 1000)
+    part = f"{size}k" if size and not rest else f"{folds}_folds"
+    of_folds = {f"{split}_{part}/{name}": metrics[name] for name in whole}
+    return {f"{split}/{name}": value for name, value in {**metrics, **whole}.items()} | of_folds
 
 
 class Watch(keras.callbacks.Callback):
@@ -179,12 +209,13 @@ def report(
         {"image": captions.image_ids[:1000], "caption": captions.texts[:1000]},
     )
     board.flush()
+    named = named_metrics(metrics, arrays, batches, split=split, measure=model.measure)
     before = runs.read_json(run_dir.result_file) if run_dir.result_file.exists() else {}
     kept = before.get("metrics", {}) if before.get("dataset") == data.description() else {}
     more = {key: value for key, value in outcome.items() if key not in ("steps", "seconds")}
     this = command(runs.read_json(run_dir.settings_file)["script"])
     return run_dir.write_result(
-        metrics=kept | {f"{split}/{key}": value for key, value in metrics.items()},
+        metrics=kept | named,
         seed=settings.seed,
         dataset=data.description(),
         steps=outcome.get("steps", before.get("steps", 0)),

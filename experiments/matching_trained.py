@@ -41,7 +41,7 @@ def open_trained(settings: Settings) -> Trained:
         given["cache_features"] = settings.cache_features
     saved["classifier_units"] = tuple(saved["classifier_units"])
     settings = Settings(**saved | given)
-    training.set_precision(settings.mixed_precision)
+    training.set_precision(settings.mixed_precision, scaled=False)
     model = keras.saving.load_model(run_dir.model_file("best"), compile=False)
     encoder = model.backbone
     if run_dir.backbone_file.exists():

@@ -111,7 +111,7 @@ def read_table(path: str | os.PathLike) -> list[Cell]:
 def _decimals(text: str, unit: str) -> int:
     if text:
         return len(text.partition(".")[2])
-    return {"%": 1, "pairs": 0}.get(unit, 3)
+    return {"%": 1, "points": 1, "pairs": 0}.get(unit, 3)
 
 
 def _number(text: str | None) -> float | None:

@@ -143,6 +143,7 @@ def training_batches(
     Raises:
         ValueError: if there are fewer captions than a batch.
     """
+    # Deviation 5: captions of like lengths, not any.
     plan = _plan(word_ids, batch_size=batch_size, seed=seed, by_length=by_length)
     live = isinstance(source, Pixels)
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+import re
+import unicodedata
 from collections.abc import Sequence
 
 import numpy as np
@@ -86,9 +88,21 @@ class Captions:
             tuple(name for part in parts for name in part.image_ids),
         )
 
+    def without(self, others: Captions) -> Captions:
+        """Those whose text no other caption has, but for case, space and punctuation."""
+        held_out = {_plain(text) for text in others.texts}
+        kept = [place for place, text in enumerate(self.texts) if _plain(text) not in held_out]
+        texts = tuple(self.texts[place] for place in kept)
+        return Captions(texts, self.image_of[kept], self.image_ids)
+
     def words(self, tokens: str = "words") -> tf.RaggedTensor:
         """The words of the captions, see `words_of`: [C, (W)] string."""
         return words_of(self.texts, tokens)
+
+
+def _plain(text: str) -> str:
+    folded = unicodedata.normalize("NFKC", text).casefold()
+    return " ".join(re.findall(r"\w+", folded))
 
 
 def words_of(texts: Sequence[str], tokens: str = "words") -> tf.RaggedTensor:

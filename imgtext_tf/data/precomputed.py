@@ -51,7 +51,8 @@ def read_precomputed(directory: str | os.PathLike, split: str) -> Precomputed:
     path, text_path = (Path(directory, f"{name}_{end}") for end in ("ims.npy", "caps.txt"))
     try:
         features = np.load(path, mmap_mode="r", allow_pickle=False)
-        lines = text_path.read_bytes().decode("utf-8-sig").splitlines()
+        # Not splitlines(): a caption may hold U+2028 and the like.
+        lines = text_path.read_bytes().decode("utf-8-sig").removesuffix("\n").split("\n")
     except (OSError, ValueError) as error:
         raise CaptionError(f"{path} and {text_path.name}: {error}") from error
     texts = tuple(line.strip() for line in lines)

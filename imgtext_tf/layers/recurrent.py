@@ -38,7 +38,10 @@ class MaskedGRU(keras.layers.Layer):
         """Makes W, U and both biases in Keras' layout: gates z, r, n side by side."""
         gates = 3 * self.units
         self.kernel = self.add_weight(
-            shape=(words_shape[-1], gates), initializer="glorot_uniform", name="kernel"
+            # Deviation 6: Keras' initial weights, not PyTorch's.
+            shape=(words_shape[-1], gates),
+            initializer="glorot_uniform",
+            name="kernel",
         )
         self.recurrent_kernel = self.add_weight(
             shape=(self.units, gates), initializer="orthogonal", name="recurrent_kernel"

@@ -1,10 +1,15 @@
 import dataclasses
+import pathlib
 import types
 
+import numpy as np
 import pytest
 
-from experiments import matching_report
+from experiments import common_flags, make_tables, matching_report
 from experiments.matching_flags import STAGES, Settings
+from imgtext_tf import markdown, report
+from imgtext_tf.data.captions import Captions
+from imgtext_tf.metrics import retrieval
 from imgtext_tf.stages import Stage
 
 
@@ -50,3 +55,37 @@ def test_a_sure_classifier_is_warned_of(caplog):
     assert not warnings_at(stage, caplog, 9, classifier_accuracy=0.9)
     flip = dataclasses.replace(stage, mode="alternating", target="flip")
     assert not warnings_at(flip, caplog, 9, classifier_accuracy=0.999)
+
+
+def test_five_folds_leave_both_protocols_of_coco():
+    rng = np.random.default_rng(0)
+    arrays = {"images": rng.normal(size=(10, 3)), "captions": rng.normal(size=(20, 3))}
+    image_of = np.arange(20) // 2
+    captions = Captions(("a",) * 20, image_of, tuple(map(str, range(10))))
+    batches = types.SimpleNamespace(
+        part=types.SimpleNamespace(captions=captions), settings=Settings(run_dir="", folds=5)
+    )
+    of_folds = retrieval.retrieval_metrics(*arrays.values(), image_of, folds=5)
+    metrics = {**of_folds, "probe_accuracy": 0.7}
+    given = {"split": "test", "measure": "cosine"}
+    found = matching_report.named_metrics(metrics, arrays, batches, **given)
+    whole = retrieval.retrieval_metrics(*arrays.values(), image_of)
+    assert found["test/rsum"] == whole["rsum"] != of_folds["rsum"]
+    assert found["test_5_folds/rsum"] == of_folds["rsum"]
+    assert found["test/probe_accuracy"] == 0.7
+    batches.settings = Settings(run_dir="")
+    one = matching_report.named_metrics(whole, arrays, batches, **given)
+    assert one == {f"test/{name}": value for name, value in whole.items()}
+
+
+@pytest.mark.parametrize("table", ["coco_1k", "coco_5k", "flickr30k_1k", "flickr8k_small"])
+def test_a_result_shows_in_its_own_tables(table):
+    tables = pathlib.Path(common_flags.FLAGFILES).parent / "tables"
+    cells = report.read_table(tables / f"liu2019_{table}.csv")
+    coco = "COCO VSE++ ResNet152 (fine-tuned)"
+    run = report.Run(coco, "coco", 0, {"test/i2t_r1": 40.26, "test_1k/i2t_r1": 63.1})
+    page = markdown.numbers_and_matrices(cells, [run])
+    assert ("| 40.3 |" in page) == (table == "coco_5k")
+    assert ("| 63.1 |" in page) == (table == "coco_1k")
+    for cell in cells:  # a result can be filed under its row
+        assert make_tables._NAME.fullmatch(f"liu2019/{cell.row}"), cell.row
