@@ -41,6 +41,8 @@ def run(settings: Settings) -> dict[str, Any]:
         return matching_report.report(one.data, one.model, one.batches, run_dir, {})
     training.set_precision(settings.mixed_precision, scaled=False)
     stages = parse_stages(settings)
+    # Before the data: a backbone without given weights starts at random, too.
+    training.set_seed(settings.seed, settings.deterministic)
     data = matching_data.open_data(settings)
     with run_dir.locked():
         run_dir.begin(
