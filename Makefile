@@ -1,5 +1,5 @@
 # make demo   set up, draw the synthetic scenes, train the classic classifier on them, show the result
-# make test   set up, run the tests
+# make test   set up, run the tests;  make test-all  with the heavy ones
 # make lint   ruff over everything;  make format  mends what ruff can
 PYTHON ?= $(shell for p in python3.11 python3.12 python3; do \
 	"$$p" -c 'import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))' \
@@ -12,7 +12,7 @@ CORES := $(shell nproc 2>/dev/null || echo 2)
 
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-.PHONY: install test demo lint format clean
+.PHONY: install test test-all demo lint format clean
 
 install: $(STAMP)
 
@@ -26,6 +26,10 @@ $(STAMP): setup.py pyproject.toml requirements.lock
 
 test: $(STAMP)
 	$(BIN)/python -m pytest -q -n auto --maxprocesses=4 --dist loadfile
+
+# With those marked as heavy, half a minute or more each.
+test-all: $(STAMP)
+	$(BIN)/python -m pytest -q -n auto --maxprocesses=4 --dist loadfile -m ""
 
 # Every step takes up what an earlier call left: the scenes, the shards, the run.
 demo: $(DEMO)/raw/.drawn

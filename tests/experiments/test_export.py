@@ -12,6 +12,8 @@ import tensorflow as tf
 from imgtext_tf import encoders, export, layers, predict, relations, runs
 from imgtext_tf.data import examples, shards
 
+pytestmark = pytest.mark.heavy
+
 # Another process that knows nothing of the project but the exported folder.
 SERVE = """
 import sys

@@ -102,6 +102,7 @@ def weights_of(model):
     return {w.path: w.numpy() for w in model.weights}
 
 
+@pytest.mark.heavy
 def test_fine_tuning_takes_the_encoders_over_and_learns_the_users_classes(
     own_data, cached_run, tmp_path
 ):

@@ -99,6 +99,7 @@ def test_other_ways_of_training(settings, tmp_path, changes):
     assert ("test/image_text/ndcg_auc" in result["metrics"]) == (changes["embedding"] != "visual")
 
 
+@pytest.mark.heavy
 def test_the_backbone_is_trained_on_images_of_many_shapes(settings, tmp_path):
     live = dataclasses.replace(
         settings, run_dir=str(tmp_path / "live"), tune_backbone=True, max_steps=2, mine_every=1

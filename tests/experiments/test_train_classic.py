@@ -17,6 +17,7 @@ def precision():
     keras.config.set_dtype_policy("float32")
 
 
+@pytest.mark.heavy
 def test_a_step_compiled_by_xla_trains_and_reports(tiny_data, tmp_path):
     assert command(tiny_data, tmp_path / "run", "--jit_compile") is None
     result = json.loads((tmp_path / "run" / "result.json").read_text())

@@ -198,6 +198,7 @@ def cnn_after(run_dir, stage):
     return keras.saving.load_model(path, compile=False).backbone.get_weights()
 
 
+@pytest.mark.heavy
 def test_live_pixels_move_the_cnn_in_s4_only_and_it_resumes_there(trained, tmp_path, monkeypatch):
     settings, _ = trained
     live = dataclasses.replace(

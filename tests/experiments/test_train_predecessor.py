@@ -9,6 +9,8 @@ from experiments import relation_predecessor, train_predecessor
 from experiments.relation_flags import Settings
 from imgtext_tf import relations, runs
 
+pytestmark = pytest.mark.heavy
+
 OWN = train_predecessor.Predecessor(sentence_units=4, article_units=8, autoencoder_steps=2)
 
 

@@ -140,6 +140,7 @@ def compiled(model, **settings):
     return model
 
 
+@pytest.mark.heavy
 def test_compact_learns_like_dense_under_xla():
     labels = np.array([0, 1, 2, 0])
     still = {"image_dropout": 0, "text_dropout": 0}
