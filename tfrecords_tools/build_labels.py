@@ -16,15 +16,13 @@ from __future__ import annotations
 import collections
 import dataclasses
 import os
-import sys
 from collections.abc import Sequence
 from typing import Any
 
 from absl import app, flags
 
-from imgtext_tf.data import files, shards
-from tfrecords_tools import photo_shards
-from tfrecords_tools import plan as planning
+from imgtext_tf.data import files
+from tfrecords_tools import photo_flags, photo_shards
 from tfrecords_tools.build_settings import BuildError
 from tfrecords_tools.readers import base, imagenet_labels, openimages, webvision
 
@@ -163,26 +161,12 @@ def define_flags() -> None:
         Settings.least_positives,
         "Verified train positives of a trainable label, where OpenImages brings no list of them.",
     )
-    flags.DEFINE_integer("shard_mb", Settings.shard_mb, "Size of a shard in MiB, about.")
-    flags.DEFINE_float(
-        "max_bad_records", Settings.max_bad_records, "Share of bad records that fails the build."
-    )
-    flags.DEFINE_enum("kind", Settings.kind, ["real", "synthetic"], "Stands in the manifest.")
-    flags.DEFINE_integer("seed", Settings.seed, "Seed of the photos' order.")
-    flags.mark_flags_as_required(["output_dir", "images_dir"])
+    photo_flags.define_flags(Settings)
 
 
 def main(argv: Sequence[str]) -> None:
     """Fills the settings from the flags and runs the build."""
-    if len(argv) > 1:
-        raise app.UsageError(f"flags only, not {argv[1:]}")
-    names = [field.name for field in dataclasses.fields(Settings)]
-    try:
-        report = run(Settings(**{name: flags.FLAGS[name].value for name in names}))
-    except (BuildError, planning.PlanError, base.ReaderError, shards.ShardError) as error:
-        sys.exit(f"error: {error}")
-    for name, value in report.items():
-        print(f"{name}: {value}")
+    photo_flags.run_build(argv, Settings, run)
 
 
 if __name__ == "__main__":

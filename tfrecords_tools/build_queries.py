@@ -16,15 +16,12 @@ of `--pairs_dir`, and the images' titles and tags, where their files are there, 
 from __future__ import annotations
 
 import dataclasses
-import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from absl import app, flags
 
-from imgtext_tf.data import shards
-from tfrecords_tools import photo_shards
-from tfrecords_tools import plan as planning
+from tfrecords_tools import photo_flags, photo_shards
 from tfrecords_tools.build_settings import BuildError
 from tfrecords_tools.readers import base, query_pairs
 
@@ -132,26 +129,12 @@ def define_flags() -> None:
     flags.DEFINE_integer(
         "least_images", Settings.least_images, "Fewest train images of a query from captions."
     )
-    flags.DEFINE_integer("shard_mb", Settings.shard_mb, "Size of a shard in MiB, about.")
-    flags.DEFINE_float(
-        "max_bad_records", Settings.max_bad_records, "Share of bad records that fails the build."
-    )
-    flags.DEFINE_enum("kind", Settings.kind, ["real", "synthetic"], "Stands in the manifest.")
-    flags.DEFINE_integer("seed", Settings.seed, "Seed of the photos' order.")
-    flags.mark_flags_as_required(["output_dir", "images_dir"])
+    photo_flags.define_flags(Settings)
 
 
 def main(argv: Sequence[str]) -> None:
     """Fills the settings from the flags and runs the build."""
-    if len(argv) > 1:
-        raise app.UsageError(f"flags only, not {argv[1:]}")
-    names = [field.name for field in dataclasses.fields(Settings)]
-    try:
-        report = run(Settings(**{name: flags.FLAGS[name].value for name in names}))
-    except (BuildError, planning.PlanError, base.ReaderError, shards.ShardError) as error:
-        sys.exit(f"error: {error}")
-    for name, value in report.items():
-        print(f"{name}: {value}")
+    photo_flags.run_build(argv, Settings, run)
 
 
 if __name__ == "__main__":

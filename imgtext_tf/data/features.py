@@ -147,7 +147,7 @@ def write_feature_cache(
     """
     if dtype not in _DTYPES:
         raise FeatureError(f"dtype is {dtype!r}: use {' or '.join(_DTYPES)}")
-    work = _distinct_images(readers)
+    work = distinct_images(readers)
     shards = max(1, min(shards, len(work)))
     build = json.loads(json.dumps(dict(fingerprint))) | {
         "image_size": list(image_size) if isinstance(image_size, tuple) else image_size,
@@ -195,15 +195,19 @@ def _digest(names: Iterable[str]) -> str:
     return hashlib.sha256("\n".join(names).encode("utf-8")).hexdigest()
 
 
-def _distinct_images(readers: Sequence[ShardReader]) -> list[tuple[str, int, int]]:
-    """(image id, reader, row) of the first pair that shows each image."""
+def distinct_images(readers: Sequence[ShardReader]) -> list[tuple[str, int, int]]:
+    """(image id, reader, row) of the first record of each image, sorted by id.
+
+    Raises:
+        FeatureError: if there is no image.
+    """
     seen: dict[str, tuple[str, int, int]] = {}
     for number, reader in enumerate(readers):
         for row, image_id in enumerate(reader.index["image_id"].tolist()):
             name = image_id.decode("utf-8")
             seen.setdefault(name, (name, number, row))
     if not seen:
-        raise FeatureError("there are no images to compute feature maps of")
+        raise FeatureError("there are no images to compute features of")
     # By id: another build of the same images finds the same cache.
     return sorted(seen.values())
 

@@ -18,7 +18,7 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from imgtext_tf.data import examples
-from imgtext_tf.data.features import FeatureCache, FeatureError
+from imgtext_tf.data.features import FeatureCache, FeatureError, distinct_images
 from imgtext_tf.data.files import write_json
 from imgtext_tf.data.shape_batches import image_batches
 from imgtext_tf.data.shards import (
@@ -95,7 +95,7 @@ def write_region_cache(
         FeatureError: if the folder holds vectors of something else, or a vector is not finite.
         images.ImageError: naming an image that cannot be decoded.
     """
-    work = _distinct_images(readers)
+    work = distinct_images(readers)
     names = [name for name, *_ in work]
 
     def batches(places: np.ndarray) -> Iterator[tuple[list[str], tf.Tensor]]:
@@ -176,18 +176,6 @@ def _write(
         splits={_SPLIT: infos},
         notes={"regions": regions, "channels": channels},
     )
-
-
-def _distinct_images(readers: Sequence[ShardReader]) -> list[tuple[str, int, int]]:
-    """(image id, reader, row) of the first record of each image, sorted by id."""
-    seen = {}
-    for number, reader in enumerate(readers):
-        for row, image_id in enumerate(reader.index["image_id"].tolist()):
-            name = image_id.decode("utf-8")
-            seen.setdefault(name, (name, number, row))
-    if not seen:
-        raise FeatureError("there are no images to compute region vectors of")
-    return sorted(seen.values())
 
 
 def _batches(

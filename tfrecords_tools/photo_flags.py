@@ -1,0 +1,45 @@
+"""The flags and the start that the builders of photos share."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from absl import app, flags
+
+from imgtext_tf.data import shards
+from tfrecords_tools import plan as planning
+from tfrecords_tools.build_settings import BuildError
+from tfrecords_tools.readers import base
+
+
+def define_flags(settings: Any) -> None:
+    """Defines the flags of every builder of photos; `settings` is the class with the defaults."""
+    flags.DEFINE_integer("shard_mb", settings.shard_mb, "Size of a shard in MiB, about.")
+    flags.DEFINE_float(
+        "max_bad_records", settings.max_bad_records, "Share of bad records that fails the build."
+    )
+    flags.DEFINE_enum("kind", settings.kind, ["real", "synthetic"], "Stands in the manifest.")
+    flags.DEFINE_integer("seed", settings.seed, "Seed of the photos' order.")
+    flags.mark_flags_as_required(["output_dir", "images_dir"])
+
+
+def run_build(argv: Sequence[str], settings: Any, run: Callable[[Any], Mapping[str, Any]]) -> None:
+    """Fills a builder's settings from the flags, runs it and prints its report.
+
+    Args:
+        argv: of the command, without its flags.
+        settings: the dataclass, one field for each flag.
+        run: the build.
+    """
+    if len(argv) > 1:
+        raise app.UsageError(f"flags only, not {argv[1:]}")
+    names = [field.name for field in dataclasses.fields(settings)]
+    try:
+        report = run(settings(**{name: flags.FLAGS[name].value for name in names}))
+    except (BuildError, planning.PlanError, base.ReaderError, shards.ShardError) as error:
+        sys.exit(f"error: {error}")
+    for name, value in report.items():
+        print(f"{name}: {value}")
