@@ -117,9 +117,13 @@ class Data:
             **arguments,
         )
 
+    def class_counts(self) -> np.ndarray:
+        """[classes] int64: the train pairs of each class that the run uses."""
+        return np.bincount(self.truth("train")[self.rows("train")], minlength=len(self.labels))
+
     def _class_weights(self) -> np.ndarray:
         """[classes] float64: one over the class's frequency, with a mean of 1 over the pairs."""
-        counts = np.bincount(self.truth("train")[self.rows("train")], minlength=len(self.labels))
+        counts = self.class_counts()
         return counts.sum() / (np.maximum(counts, 1) * np.count_nonzero(counts))
 
     def balanced_ids(self, split: str) -> list[str]:

@@ -10,12 +10,13 @@ import functools
 from typing import Any
 
 import keras
+import numpy as np
 from absl import logging
 
 from experiments import relation_data, relation_report, relation_start
 from experiments.relation_data import Data
 from experiments.relation_flags import Settings
-from imgtext_tf import relations, runs, training
+from imgtext_tf import losses, relations, runs, training
 from imgtext_tf.data import fasttext, shards, text
 from imgtext_tf.models import relation_classifier
 
@@ -201,6 +202,7 @@ def build_model(
         text_dropout=settings.text_dropout,
         word_dropout=settings.word_dropout,
         region_dropout=settings.region_dropout,
+        word_scores=settings.word_scores,
         class_parts=relations.metric_parts() if settings.metric_logits else None,
         seed=settings.seed,
         compact=compact and not settings.jit_compile,
@@ -215,11 +217,20 @@ def _compiled(model: keras.Model, data: Data, encoder: keras.Model | None) -> ke
         model = relation_classifier.with_backbone(model, encoder)
     model.compile(
         optimizer=_optimizer(settings),
-        loss={"logits": keras.losses.SparseCategoricalCrossentropy(from_logits=True)},
+        loss={"logits": _loss(data)},
         metrics={"logits": [keras.metrics.SparseCategoricalAccuracy(name="accuracy")]},
         jit_compile=settings.jit_compile,
     )
     return model
+
+
+def _loss(data: Data) -> keras.losses.Loss:
+    if not data.settings.logit_adjustment:
+        return keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    # Deviation 5: the paper's loss is plain cross entropy.
+    return losses.AdjustedCrossEntropy(
+        np.maximum(data.class_counts(), 1), strength=data.settings.logit_adjustment
+    )
 
 
 def _optimizer(settings: Settings) -> keras.optimizers.Optimizer:

@@ -55,6 +55,7 @@ class Settings:
     text_dropout: float = 0.4
     word_dropout: float = 0.0
     region_dropout: float = 0.0
+    word_scores: bool = False
     metric_logits: bool = False
     # Training.
     batch_size: int = 12
@@ -65,6 +66,7 @@ class Settings:
     ema: float = 0.0
     class_weights: bool = False
     class_balance: float = 0.0
+    logit_adjustment: float = 0.0
     eval_steps: tuple[int, ...] = ()
     eval_every: int = 0
     checkpoint_every: int = 1000
@@ -86,6 +88,7 @@ OF_MODEL = (
     *("central_fraction", "vectors", "vectors_limit", "extend_vocabulary", "train_vectors"),
     *("max_sentences", "max_words", "inputs", "image_attention", "gru_units", "image_dim"),
     *("fusion", "fc_units", "image_dropout", "text_dropout", "word_dropout", "region_dropout"),
+    "word_scores",
 )
 
 flags.DEFINE_string(
@@ -186,6 +189,11 @@ flags.DEFINE_float(
     "Dropout rate of the feature map's channels, for the attention to regions only.",
 )
 flags.DEFINE_bool(
+    "word_scores",
+    Settings.word_scores,
+    "Add a linear model of the text's words to the scores of the classes.",
+)
+flags.DEFINE_bool(
     "metric_logits",
     Settings.metric_logits,
     "Score a class by the sum of its three metrics' scores (Fig. 4), not by one of its own.",
@@ -205,6 +213,12 @@ flags.DEFINE_float(
     "class_balance",
     Settings.class_balance,
     "Draw a class of n pairs in proportion to n ** (1 - class_balance): 0 as they are, 1 equally.",
+)
+flags.DEFINE_float(
+    "logit_adjustment",
+    Settings.logit_adjustment,
+    "Train on scores with so many times the logarithm of a class's frequency added, so that the "
+    "scores alone choose as if classes were equally frequent (Menon et al. 2021); 0: none.",
 )
 flags.DEFINE_string("monitor", Settings.monitor, "The val metric that chooses the best weights.")
 

@@ -15,6 +15,7 @@ from absl import logging
 from experiments.relation_flags import OF_MODEL, Settings
 from imgtext_tf import runs
 from imgtext_tf.data import shards, text
+from imgtext_tf.models import relation_classifier
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,7 +85,11 @@ def with_labels(start: Start, labels: tuple[str, ...]) -> keras.Model:
     hidden = start.classifier.get_layer("logits").input
     # float32 also under mixed precision: the loss's softmax needs it.
     logits = keras.layers.Dense(len(labels), dtype="float32", name="logits")(hidden)
-    return keras.Model(start.classifier.input, {"logits": logits}, name="relation_classifier")
+    inputs = start.classifier.input
+    if any(layer.name == "word_scores" for layer in start.classifier.layers):
+        words = len(start.vocabulary)
+        logits = relation_classifier.add_word_scores(logits, inputs["word_ids"], words)
+    return keras.Model(inputs, {"logits": logits}, name="relation_classifier")
 
 
 def known_share(vocabulary: text.Vocabulary, data_dir: str) -> float:

@@ -17,6 +17,7 @@ from imgtext_tf.layers.text import (
     WordEmbedding,
     masked_softmax,
 )
+from imgtext_tf.layers.word_scores import WordScores
 
 __all__ = [
     "AttentionPooling",
@@ -43,6 +44,7 @@ __all__ = [
     "UNKNOWN_ID",
     "WhitenedSum",
     "WordEmbedding",
+    "WordScores",
     "dann_ramp",
     "l2_normalize",
     "masked_softmax",

@@ -9,10 +9,12 @@ from imgtext_tf.losses.matching import (
     modality_loss,
     order_scores,
 )
+from imgtext_tf.losses.otto2020 import AdjustedCrossEntropy
 from imgtext_tf.losses.retrieval import image_to_text_loss, text_to_image_loss, visual_loss
 from imgtext_tf.losses.shah2019 import VerifiedCrossEntropy, verified_cross_entropy
 
 __all__ = [
+    "AdjustedCrossEntropy",
     "MINING",
     "TARGETS",
     "VerifiedCrossEntropy",

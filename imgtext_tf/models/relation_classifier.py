@@ -33,6 +33,7 @@ def relation_classifier(
     text_dropout: float = 0.4,
     word_dropout: float = 0.0,
     region_dropout: float = 0.0,
+    word_scores: bool = False,
     class_parts: np.ndarray | None = None,
     seed: int | None = None,
     compact: bool = True,
@@ -69,6 +70,7 @@ def relation_classifier(
         text_dropout: rate on t.
         word_dropout: rate on what the word-level GRU reads (Deviation 2).
         region_dropout: rate on the channels of F where it becomes A (Deviation 2).
+        word_scores: add to the logits a linear model of the text's words (Deviation 4).
         class_parts: [parts, num_classes] float, such as `relations.metric_parts()`: the model
             scores the parts, and a class by the sum of its own, so that a swapped word means the
             same beside a caption, a story and a definition (Deviation 3). None scores each class.
@@ -81,7 +83,7 @@ def relation_classifier(
 
     Reference: Otto2020, Section 4.2.
     """
-    _check(inputs, fusion, feature_shape, vocabulary_size)
+    _check(inputs, fusion, feature_shape, vocabulary_size, word_scores)
     if class_parts is not None and class_parts.shape[1:] != (num_classes,):
         raise ValueError(f"class_parts have shape {class_parts.shape}: give [parts, {num_classes}]")
     tensors, embeddings, regions = {}, [], None
@@ -130,7 +132,28 @@ def relation_classifier(
     for number, units in enumerate(fc_units, 1):
         hidden = keras.layers.Dense(units, activation="relu", name=f"fc{number}")(hidden)
     logits = _logits(hidden, num_classes, class_parts)
+    if word_scores:
+        logits = add_word_scores(logits, tensors["word_ids"], vocabulary_size)
     return keras.Model(tensors, {"logits": logits}, name="relation_classifier")
+
+
+def add_word_scores(logits, word_ids, vocabulary_size: int):
+    """Adds a linear model of a text's words to the scores of the classes (Deviation 4).
+
+    Args:
+        logits: [B, C] float.
+        word_ids: [B, S, W] int32, 0 = padding.
+        vocabulary_size: padding and unknown word included.
+
+    Returns:
+        [B, C] float32.
+    """
+    # Deviation 4: in the paper, the text goes through the GRUs only.
+    # float32 also under mixed precision: the loss needs it.
+    scores = layers.WordScores(
+        vocabulary_size, logits.shape[-1], dtype="float32", name="word_scores"
+    )
+    return keras.layers.Add(dtype="float32", name="sum")([logits, scores(word_ids)])
 
 
 def with_backbone(classifier: keras.Model, encoder: keras.Model) -> keras.Model:
@@ -165,7 +188,7 @@ def with_backbone(classifier: keras.Model, encoder: keras.Model) -> keras.Model:
     return keras.Model(tensors | {"image": image}, outputs, name="relation_classifier_live")
 
 
-def _check(inputs, fusion, feature_shape, vocabulary_size):
+def _check(inputs, fusion, feature_shape, vocabulary_size, word_scores):
     if inputs not in INPUTS:
         raise ValueError(f"unknown inputs {inputs!r}: use one of {', '.join(INPUTS)}")
     if fusion not in FUSIONS:
@@ -174,6 +197,8 @@ def _check(inputs, fusion, feature_shape, vocabulary_size):
         raise ValueError(f'fusion="product" needs inputs="both", not {inputs!r}')
     if inputs != "text" and feature_shape is None:
         raise ValueError(f"inputs={inputs!r} needs feature_shape=(h, w, C)")
+    if inputs == "image" and word_scores:
+        raise ValueError('word_scores need a text: use inputs="both" or "text"')
     if inputs != "image" and vocabulary_size is None:
         raise ValueError(f"inputs={inputs!r} needs vocabulary_size")
 

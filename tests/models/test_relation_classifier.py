@@ -278,9 +278,21 @@ def test_a_class_scores_the_sum_of_its_parts(tmp_path):
     np.testing.assert_array_equal(logits(loaded), logits(model))
 
 
+def test_word_scores_are_added_to_the_logits(tmp_path):
+    model = classifier(word_scores=True)
+    parts = [model.get_layer(name).output for name in ("logits", "word_scores")]
+    of_pair, of_words = keras.Model(model.input, parts)(BATCH)
+    np.testing.assert_allclose(logits(model), of_pair + of_words, rtol=1e-5, atol=1e-6)
+    assert np.abs(of_words).max() > 0.1
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras", compile=False)
+    np.testing.assert_array_equal(logits(loaded), logits(model))
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
+        ({"inputs": "image", "word_scores": True}, "word_scores need a text"),
         ({"class_parts": np.ones((2, 4))}, r"class_parts have shape \(2, 4\): give \[parts, 3\]"),
         ({"inputs": "sound"}, "unknown inputs 'sound'"),
         ({"fusion": "sum"}, "unknown fusion 'sum'"),
