@@ -33,7 +33,7 @@ from experiments import (
 from experiments.retrieval_data import Data
 from experiments.retrieval_flags import Settings
 from imgtext_tf import runs, text_similarity
-from imgtext_tf.data import fasttext
+from imgtext_tf.data import fasttext, photos
 from imgtext_tf.metrics import triplet_agreement
 from imgtext_tf.models import semantic_retrieval
 
@@ -174,7 +174,7 @@ def _proxies(
 
     yield "visual", visual
     objects = {
-        name: retrieval_data.read_sentences(part.reader, "objects")
+        name: photos.text_lists(part.reader, "objects")
         for name, part in (("train", train), ("test", split))
     }
     if any(objects["train"]):

@@ -18,7 +18,7 @@ from absl import logging
 
 from experiments.relation_flags import Settings
 from imgtext_tf import encoders, relations, runs
-from imgtext_tf.data import examples, fasttext, features, pipeline, shards, text
+from imgtext_tf.data import examples, fasttext, features, pipeline, ragged, shards, text
 
 SPLITS = ("train", "val", "test")
 _CHUNK = 1024
@@ -266,5 +266,5 @@ def texts(reader: shards.ShardReader, rows: np.ndarray | None = None) -> Iterato
     for start in range(0, len(rows), _CHUNK):
         data = tf.constant(reader.read(rows[start : start + _CHUNK]))
         record = examples.decode(reader.record_kind, data, fields=["sentences"])
-        for sentences in text.tokenize(record["sentences"]).to_list():
+        for sentences in ragged.to_lists(text.tokenize(record["sentences"])):
             yield [[word.decode("utf-8") for word in sentence] for sentence in sentences]

@@ -12,17 +12,15 @@ import re
 import keras
 import numpy as np
 import scipy.sparse
-import tensorflow as tf
 from absl import logging
 
 from experiments.retrieval_flags import Settings
 from imgtext_tf import encoders, layers, runs
-from imgtext_tf.data import examples, features, region_features, shards
+from imgtext_tf.data import features, photos, region_features, shards
 from imgtext_tf.models import semantic_retrieval
 from imgtext_tf.text_similarity import TfIdf
 
 SPLITS = ("train", "val", "test")
-_CHUNK = 1024
 _PCA_SEED = 0
 
 
@@ -108,7 +106,7 @@ def open_data(
     if missing := [split for split in splits if split not in manifest["splits"]]:
         raise shards.ShardError(f"{settings.data_dir}: has no split {', '.join(missing)}")
     readers = {split: shards.ShardReader(settings.data_dir, split) for split in splits}
-    texts = {split: read_sentences(reader) for split, reader in readers.items()}
+    texts = {split: photos.text_lists(reader, "sentences") for split, reader in readers.items()}
     if vectorizer is None:
         vectorizer = TfIdf.learn(
             texts["train"],
@@ -129,16 +127,6 @@ def open_data(
             regions=region_features.read_regions(folder, reader.index["image_id"]),
         )
     return Data(settings, opened, vectorizer, encoder, manifest)
-
-
-def read_sentences(reader: shards.ShardReader, field: str = "sentences") -> list[list[str]]:
-    """The sentences (or objects) of every record, in their order."""
-    found = []
-    for start in range(0, len(reader), _CHUNK):
-        rows = np.arange(start, min(start + _CHUNK, len(reader)))
-        record = examples.decode("image_captions", tf.constant(reader.read(rows)), fields=[field])
-        found += [[one.decode("utf-8") for one in texts] for texts in record[field].to_list()]
-    return found
 
 
 def open_encoder(settings: Settings) -> keras.Model:

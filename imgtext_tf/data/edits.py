@@ -15,7 +15,7 @@ import numpy as np
 import tensorflow as tf
 
 from imgtext_tf import relations
-from imgtext_tf.data import examples
+from imgtext_tf.data import examples, ragged
 from imgtext_tf.data.antonyms import DEFAULT_PATH, Swap
 from imgtext_tf.data.shards import ShardReader
 
@@ -114,7 +114,7 @@ def texts(reader: ShardReader) -> Iterator[tuple[tuple[str, ...], tuple[Swap, ..
         rows = np.arange(start, min(start + _CHUNK, len(reader)))
         serialized = tf.constant(reader.read(rows))
         record = examples.decode("relation", serialized, fields=["sentences", "swaps"])
-        columns = (record[name].to_list() for name in ("sentences", "swaps"))
+        columns = (ragged.to_lists(record[name]) for name in ("sentences", "swaps"))
         for sentences, swaps in zip(*columns, strict=True):
             yield (
                 tuple(sentence.decode("utf-8") for sentence in sentences),

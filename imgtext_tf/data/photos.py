@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from imgtext_tf.data import examples, images
+from imgtext_tf.data import examples, images, ragged
 from imgtext_tf.data.features import FeatureCache
 from imgtext_tf.data.shards import ShardReader
 
@@ -29,7 +29,7 @@ def text_lists(reader: ShardReader, field: str) -> list[list[str]]:
         rows = np.arange(start, min(start + _CHUNK, len(reader)))
         data = tf.constant(reader.read(rows), tf.string)
         values = examples.decode(reader.record_kind, data, fields=[field])[field]
-        found += [[text.decode("utf-8") for text in row] for row in values.to_list()]
+        found += [[text.decode("utf-8") for text in row] for row in ragged.to_lists(values)]
     return found
 
 

@@ -163,7 +163,7 @@ def test_generated_captions_of_other_images_are_refused(tmp_path):
     split = types.SimpleNamespace(ids=np.array(["123"]), sentences=[["a"]], reader=None)
     data = types.SimpleNamespace(splits={"train": split, "test": split})
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(compare_proxies.retrieval_data, "read_sentences", lambda *_: [[]])
+        patch.setattr(compare_proxies.photos, "text_lists", lambda *_: [[]])
         proxies = compare_proxies._proxies(
             Settings("", ""), compare_proxies.Proxies(generated=str(path)), data, None
         )
