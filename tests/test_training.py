@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 from tensorboard.backend.event_processing import event_accumulator
 
-from imgtext_tf import runs, training
+from imgtext_tf import progress, runs, training
 
 STEPS = 12
 
@@ -444,8 +444,8 @@ def test_board_writes_pictures_and_texts(tmp_path):
 
 
 def test_progress_lines_tell_speed_numbers_and_time_left(run, caplog, monkeypatch):
-    monkeypatch.setattr(training, "_SECONDS_BETWEEN_LINES", 0.0)
-    with caplog.at_level("INFO", logger="imgtext_tf.training"):
+    monkeypatch.setattr(progress, "_SECONDS_BETWEEN_LINES", 0.0)
+    with caplog.at_level("INFO", logger="imgtext_tf.progress"):
         fit(build_linear(), run, 4)
     lines = [r.getMessage() for r in caplog.records if "steps/s" in r.getMessage()]
     assert [line.split()[1] for line in lines] == ["2/4", "3/4", "4/4"]
@@ -456,17 +456,17 @@ def test_progress_lines_tell_speed_numbers_and_time_left(run, caplog, monkeypatc
 
 def test_time_left_counts_steps_and_evaluations(monkeypatch, caplog):
     clock = [0.0]
-    monkeypatch.setattr(training.time, "monotonic", lambda: clock[0])
-    progress = training._Progress(100, [10, 50, 100])
+    monkeypatch.setattr(progress.time, "monotonic", lambda: clock[0])
+    meter = progress.Progress(100, [10, 50, 100])
     clock[0] = 7.0  # the first step builds the graph
-    progress.advance(1, {})
+    meter.advance(1, {})
     clock[0] = 17.0
-    progress.advance(10, {})
-    with progress.evaluation():
+    meter.advance(10, {})
+    with meter.evaluation():
         clock[0] = 22.0
     clock[0] = 34.0
-    with caplog.at_level("INFO", logger="imgtext_tf.training"):
-        progress.advance(34, {"loss": 0.5})
+    with caplog.at_level("INFO", logger="imgtext_tf.progress"):
+        meter.advance(34, {"loss": 0.5})
     # 24 steps in 17 - 5 s; then 66 steps at 2 a second and the evaluations at 50 and 100.
     expected = f"2 steps/s  loss 0.5000  0:00:{66 // 2 + 2 * 5} left"
     assert caplog.records[-1].getMessage() == f"step 34/100  {expected}"
