@@ -68,6 +68,7 @@ def fit(
     deterministic: bool = False,
     board: Board | None = None,
     log_every: int = 100,
+    batch_ids: Callable[[int], Sequence[str]] | None = None,
 ) -> dict[str, Any]:
     """Trains a compiled model up to a step, from the run's checkpoint if there is one.
 
@@ -92,6 +93,8 @@ def fit(
         deterministic: see `set_seed`.
         board: the TensorBoard writer to use; by default one in the run's directory.
         log_every: steps between TensorBoard scalars of the training.
+        batch_ids: number of a batch, from 0 -> the ids of its examples, which the error names
+            where a loss or weight is not finite.
 
     Returns:
         `status` ("finished" or "stopped"), `step`, `seconds` of training over all resumes,
@@ -123,6 +126,7 @@ def fit(
             monitor=monitor,
             sign=1 if monitor_mode == "max" else -1,
             log_every=log_every,
+            batch_ids=batch_ids,
         )
         loop.resume()
         start = loop.step
