@@ -158,21 +158,27 @@ def _term_model(
         checkpoint_every=settings.max_steps,
         seed=settings.seed,
         deterministic=settings.deterministic,
+        batch_ids=lambda step: [list(known)[row] for row in _rows(settings, len(known), step)],
     )
     return model, outcome
+
+
+def _rows(settings: Settings, names: int, step: int) -> np.ndarray:
+    """The queries of a training batch, numbered from 0: [B] int64."""
+    size = min(settings.batch_size, names)
+    epoch, place = divmod(step, names // size)
+    order = np.random.default_rng([settings.seed, epoch]).permutation(names)
+    return order[place * size : (place + 1) * size].astype(np.int64)
 
 
 def _batches(
     settings: Settings, names: Sequence[str], vectors: np.ndarray, start_step: int, num_steps: int
 ) -> tf.data.Dataset:
     size = min(settings.batch_size, len(names))
-    steps = len(names) // size
     ids, targets = _grams(settings, names), tf.constant(vectors)
 
     def rows_of(step: np.ndarray) -> np.ndarray:
-        epoch, place = divmod(int(step), steps)
-        order = np.random.default_rng([settings.seed, epoch]).permutation(len(names))
-        return order[place * size : (place + 1) * size].astype(np.int64)
+        return _rows(settings, len(names), int(step))
 
     def make_batch(step: tf.Tensor) -> tuple:
         rows = tf.ensure_shape(tf.numpy_function(rows_of, [step], tf.int64, stateful=False), [size])

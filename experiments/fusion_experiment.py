@@ -191,6 +191,7 @@ def _run_case(
         checkpoint_every=settings.max_steps,
         seed=seed,
         deterministic=settings.deterministic,
+        batch_ids=lambda step: train.ids[_rows(len(train), settings.batch_size, seed, step)],
     )
     if outcome["status"] == "stopped":
         return outcome
@@ -225,6 +226,14 @@ def _inputs(
     return found
 
 
+def _rows(photos: int, batch_size: int, seed: int, step: int) -> np.ndarray:
+    """The photos of a training batch, numbered from 0: [B] int64."""
+    size = min(batch_size, photos)
+    epoch, place = divmod(step, photos // size)
+    order = np.random.default_rng([seed, epoch]).permutation(photos)
+    return order[place * size : (place + 1) * size].astype(np.int64)
+
+
 def _batches(
     inputs: dict[str, np.ndarray],
     labels: np.ndarray,
@@ -235,12 +244,9 @@ def _batches(
 ) -> tf.data.Dataset:
     """Batches of training steps: a pure function of (seed, step); short only if all photos are."""
     size = min(batch_size, len(labels))
-    steps = len(labels) // size
 
     def rows_of(step: np.ndarray) -> np.ndarray:
-        epoch, place = divmod(int(step), steps)
-        order = np.random.default_rng([seed, epoch]).permutation(len(labels))
-        return order[place * size : (place + 1) * size].astype(np.int64)
+        return _rows(len(labels), batch_size, seed, int(step))
 
     def make_batch(step: tf.Tensor) -> tuple:
         rows = tf.ensure_shape(tf.numpy_function(rows_of, [step], tf.int64, stateful=False), [size])

@@ -19,7 +19,7 @@ from experiments import matching_data, matching_report, matching_trained
 from experiments.matching_data import Batches, Data, Part
 from experiments.matching_flags import DIGEST, EVALUATION, Settings, parse_stages
 from imgtext_tf import runs, training
-from imgtext_tf.data import text
+from imgtext_tf.data import caption_batches, text
 from imgtext_tf.models import sentence_matching
 from imgtext_tf.models.sentence_matching import SentenceMatching
 from imgtext_tf.stages import Stage
@@ -158,6 +158,13 @@ def _train_stage(
         callbacks=[matching_report.Watch(stage, settings.batch_size)],
         deterministic=settings.deterministic,
         board=training.Board(run_dir.tensorboard / stage.name),
+        batch_ids=caption_batches.training_ids(
+            batches.part.captions,
+            batches.word_ids,
+            batch_size=settings.batch_size,
+            seed=batches.seed,
+            by_length=settings.by_length,
+        ),
     )
     # Where the encoders stay, so does the recall: no weights are better than the last.
     choose = settings.stage_start == "best" and stage.train != ("classifier",)

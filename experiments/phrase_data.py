@@ -91,6 +91,15 @@ class Data:
             distort=distort,
         )
 
+    def batch_ids(self, step: int) -> list[str]:
+        """Photo and query of the pairs of a training batch, numbered from 0."""
+        settings, names = self.settings, self.names
+        found = self.pairs().batch(step, batch_size=settings.batch_size, seed=settings.seed)
+        ids = self.readers["train"].index["id"]
+        return [
+            f"{ids[row].decode('utf-8')}: {names[query]}" for row, query in zip(*found, strict=True)
+        ]
+
     def embeddings(self, model: keras.Model, split: str) -> np.ndarray:
         """What `phrase_generator.embedder` gives of every photo of a split: [N, D] float32."""
         dataset = photos.photo_dataset(

@@ -93,6 +93,7 @@ def _train(
         eval_steps=settings.eval_steps,
         monitor=settings.monitor,
         deterministic=settings.deterministic,
+        batch_ids=data.batch_ids,
     )
     return outcome | {"parameters": model.count_params()}
 

@@ -94,21 +94,38 @@ class Data:
             class_weights=self._class_weights() if settings.class_weights else None,
         )
 
+    def batch_ids(self, step: int) -> list[str]:
+        """The ids of the pairs of a training batch, numbered from 0; nothing is decoded."""
+        batches = self._batches(
+            "train",
+            ids_only=True,
+            training=True,
+            with_id=True,
+            seed=self.settings.seed,
+            start_step=step,
+            num_steps=1,
+            rows=self.rows("train"),
+            class_balance=self.settings.class_balance,
+        )
+        inputs, _ = next(iter(batches))
+        return [name.decode("utf-8") for name in inputs["id"].numpy()]
+
     def evaluation_batches(self, split: str) -> tf.data.Dataset:
         """Every pair of a split once, with its id."""
         return self._batches(split, training=False, rows=self.rows(split))
 
-    def _batches(self, split: str, **arguments: Any) -> tf.data.Dataset:
+    def _batches(self, split: str, *, ids_only: bool = False, **arguments: Any) -> tf.data.Dataset:
         settings = self.settings
-        pixels = settings.inputs != "text" and self.features is None
+        pixels = settings.inputs != "text" and self.features is None and not ids_only
+        no_text = settings.inputs == "image" or ids_only
         return pipeline.relation_dataset(
             self.readers[split],
             target=settings.target,
             batch_size=settings.batch_size,
-            vocabulary=None if settings.inputs == "image" else self.vocabulary,
+            vocabulary=None if no_text else self.vocabulary,
             image_size=settings.image_size if pixels else None,
             central_fraction=settings.central_fraction,
-            features=self.features,
+            features=None if ids_only else self.features,
             max_sentences=settings.max_sentences,
             max_words=settings.max_words,
             # XLA compiles once per shape, so it wants a single one.

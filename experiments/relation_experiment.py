@@ -131,6 +131,7 @@ def _train(
         monitor=settings.monitor,
         deterministic=settings.deterministic,
         board=board,
+        batch_ids=data.batch_ids,
     )
     return data, outcome | {"parameters": model.count_params()}
 

@@ -88,6 +88,19 @@ class TripletFeed(keras.callbacks.Callback):
         options.experimental_warm_start = False
         return dataset.with_options(options)
 
+    def batch_ids(self, step: int) -> list[str]:
+        """Query, relevant and irrelevant image of the triplets of a batch, numbered from 0.
+
+        Raises:
+            RunError: if the pool of that batch is no longer kept.
+        """
+        path = self._pool_file(step // self._settings.mine_every)
+        if not path.exists():
+            raise runs.RunError(f"{path} is missing: its triplets are no longer known")
+        with np.load(path) as file:
+            triplets = self._of_pool(file["triplets"], step)
+        return [" ".join(self._split.ids[row] for row in triplet) for triplet in triplets]
+
     def on_train_batch_end(self, batch: int, logs: object = None) -> None:
         """Mines where a pool ends."""
         self._step += 1
@@ -166,9 +179,12 @@ class TripletFeed(keras.callbacks.Callback):
 
     def _of_step(self, step: int) -> np.ndarray:
         """The triplets of a step: [B, 3] rows."""
+        return self._of_pool(self._triplets, step)
+
+    def _of_pool(self, triplets: np.ndarray, step: int) -> np.ndarray:
         size = self._settings.batch_size
         first = step % self._settings.mine_every * size
-        return self._triplets[first : first + size]
+        return triplets[first : first + size]
 
     def _load_regions(self, rows: np.ndarray) -> dict[str, np.ndarray]:
         return {"regions": self._split.regions[rows].astype(np.float32)}

@@ -183,6 +183,7 @@ def _train_autoencoder(
         checkpoint_every=settings.checkpoint_every,
         seed=settings.seed,
         deterministic=settings.deterministic,
+        batch_ids=data.batch_ids,
     )
 
 
@@ -234,6 +235,7 @@ def _train_heads(
         # On val: the authors chose by the pairs they reported on.
         monitor="val/harmonic_accuracy",
         deterministic=settings.deterministic,
+        batch_ids=data.batch_ids,
     )
     return outcome, model
 

@@ -122,6 +122,7 @@ def run(settings: Settings) -> dict[str, Any]:
             eval_every=settings.eval_every or None,
             monitor="val/mrr",
             deterministic=settings.deterministic,
+            batch_ids=functools.partial(_batch_ids, train, settings),
         )
         if outcome["status"] == "stopped":
             return outcome
@@ -186,6 +187,13 @@ def _batches(
         buckets=settings.buckets,
         longest=settings.longest,
     )
+
+
+def _batch_ids(train: associations.Associations, settings: Settings, step: int) -> list[str]:
+    """Group and texts of the pairs of a training batch, numbered from 0."""
+    pairs, groups = train.batch(step, batch_size=settings.batch_size, seed=settings.seed)
+    names = [train.names[group] for group in groups]
+    return [f"{name}: {a} | {b}" for name, (a, b) in zip(names, pairs, strict=True)]
 
 
 def evaluate(

@@ -153,6 +153,7 @@ def _train(settings: Settings, run_dir: runs.RunDirectory) -> tuple[Data, dict[s
         eval_steps=settings.eval_steps,
         monitor=settings.monitor,
         callbacks=[feed],
+        batch_ids=feed.batch_ids,
         deterministic=settings.deterministic,
     )
     return data, outcome | {"parameters": model.count_params()}

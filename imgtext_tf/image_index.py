@@ -159,8 +159,10 @@ def _read_parts(folder: pathlib.Path) -> dict[str, tuple[tuple[int, int], np.nda
 
 
 def _write_part(path: pathlib.Path, names: list[str], stamps: list, vectors: np.ndarray) -> None:
-    with files.atomic(str(path)) as temporary, open(temporary, "wb") as file:
-        np.savez(file, names=np.array(names), stamps=np.array(stamps), vectors=vectors)
+    arrays = {"names": np.array(names), "stamps": np.array(stamps), "vectors": vectors}
+    with files.atomic(str(path)) as temporary, files.disk_errors(str(path)):
+        with open(temporary, "wb") as file:
+            np.savez(file, **arrays)
 
 
 def _claim(folder: pathlib.Path, made_by: dict[str, Any]) -> None:

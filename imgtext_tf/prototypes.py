@@ -104,12 +104,15 @@ class Prototypes:
         blob = np.frombuffer("\n".join(queries).encode("utf-8"), np.uint8)
         path = pathlib.Path(path)
         temporary = path.with_name(f".tmp-{path.name}")
-        with open(temporary, "wb") as file:
-            np.savez(
-                file, queries=blob, sums=self._sums[rows], counts=self._counts[rows],
-                normalize=self.normalize,
-            )  # fmt: skip
-        os.replace(temporary, path)
+        try:
+            with open(temporary, "wb") as file:
+                np.savez(
+                    file, queries=blob, sums=self._sums[rows], counts=self._counts[rows],
+                    normalize=self.normalize,
+                )  # fmt: skip
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> Prototypes:

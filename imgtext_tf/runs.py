@@ -8,6 +8,7 @@
     calibration.json   temperature of the best model's logits, fitted on val
     checkpoint/        exact resume (see `training`)     tensorboard/      event files
     result.json        the run's outcome                 figures/          PNG files
+    log.txt            the last log lines, rotated       lock              who is at work
 
 Every file is written beside its place and then renamed, so that it is complete or absent.
 """
@@ -17,6 +18,7 @@ from __future__ import annotations
 import contextlib
 import csv
 import dataclasses
+import errno
 import fcntl
 import importlib
 import importlib.metadata
@@ -35,10 +37,14 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from imgtext_tf import run_log
+
 logger = logging.getLogger(__name__)
 
 # Settings that a resumed run may change: they choose how long to train and what to report.
 MAY_CHANGE = frozenset({"run_dir", "max_steps", "eval_only", "eval_every", "eval_steps"})
+# Errors of a disk that is full, over its quota, broken or not to be written.
+_DISK = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS})
 _PACKAGES = ("imgtext_tf", "tensorflow", "keras", "tensorflow-text", "tensorflow-hub", "numpy")
 
 
@@ -51,6 +57,9 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
     """Yields a temporary path to write in the folder of `path`, which it becomes on success.
 
     On any failure the temporary file is removed and `path` is as it was.
+
+    Raises:
+        OSError: if the disk is full or broken, with path and mend in the message.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -61,6 +70,14 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
         with open(temporary, "rb") as file:
             os.fsync(file.fileno())
         os.replace(temporary, path)
+    except OSError as error:
+        if error.errno not in _DISK:
+            raise
+        raise OSError(
+            error.errno,
+            f"{path} cannot be written ({error.strerror}): free space or mend the folder, then run "
+            "the same command again; what was there before is as it was",
+        ) from error
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -188,7 +205,10 @@ class RunDirectory:
             file.flush()
             self._lock = file
             try:
-                yield self
+                for left in self.path.rglob(".tmp-*"):  # of a killed process: we hold the lock
+                    left.unlink(missing_ok=True)
+                with run_log.written(self.path / "log.txt"):
+                    yield self
             finally:
                 self._lock = None
 
@@ -342,8 +362,6 @@ class RunDirectory:
             np.savez(file, state=np.array(json.dumps(state)), **arrays)
         for old in self._checkpoint_files()[keep:]:
             old.unlink()
-        for left in self.checkpoints.glob(".tmp-*"):  # of a killed process: we hold the lock
-            left.unlink()
         return path
 
     def load_checkpoint(self) -> tuple[dict[str, Any], dict[str, np.ndarray]] | None:

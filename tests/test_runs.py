@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import logging
 import os
 import pathlib
 import subprocess
@@ -9,7 +10,7 @@ import keras
 import numpy as np
 import pytest
 
-from imgtext_tf import runs
+from imgtext_tf import run_log, runs
 
 MODULE = "layers_of_a_test_run"
 SOURCE = """
@@ -206,8 +207,6 @@ def test_a_failed_checkpoint_leaves_the_old_one(run, monkeypatch):
         with pytest.raises(OSError, match="No space"):
             run.save_checkpoint({"w": np.zeros(2)}, {"step": 2})
     assert names(run.checkpoints) == ["step-000000001.npz"]
-    # What a killed process left goes with the next checkpoint.
-    (run.checkpoints / ".tmp-1-step-000000002.npz").write_bytes(b"half")
     run.save_checkpoint({"w": np.zeros(2)}, {"step": 3})
     assert names(run.checkpoints) == ["step-000000001.npz", "step-000000003.npz"]
 
@@ -226,3 +225,26 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before(run, damage, caplog):
     (run.checkpoints / "step-000000001.npz").write_bytes(b"")
     with pytest.raises(runs.RunError, match="no checkpoint .* is readable"):
         run.load_checkpoint()
+
+
+def test_what_is_logged_stands_in_a_file_that_rotates(tmp_path, monkeypatch):
+    monkeypatch.setattr(run_log, "_BYTES", 2000)
+    run = runs.RunDirectory(tmp_path / "run")
+    with run.locked(), runs.RunDirectory(tmp_path / "run" / "stage").locked():
+        for number in range(200):
+            logging.getLogger("imgtext_tf.x").warning("line %d", number)
+    logging.getLogger("imgtext_tf.x").warning("afterwards")
+    files = sorted(run.path.glob("log.txt*"))
+    assert [path.name for path in files] == ["log.txt", "log.txt.1", "log.txt.2", "log.txt.3"]
+    assert all(path.stat().st_size <= 2000 for path in files)
+    assert files[0].read_text().splitlines()[-1].endswith("WARNING imgtext_tf.x: line 199")
+    assert not list(tmp_path.glob("run/stage/log*"))
+
+
+def test_what_a_killed_process_left_is_removed(tmp_path):
+    run = runs.RunDirectory(tmp_path)
+    for name in ("a", "checkpoint", "stages/one/checkpoint"):
+        (tmp_path / name).mkdir(parents=True)
+        (tmp_path / name / ".tmp-1-x.npz").write_bytes(b"half")
+    with run.locked():
+        assert not list(tmp_path.rglob(".tmp-*"))

@@ -10,7 +10,8 @@ import pytest
 import tensorflow as tf
 from tensorboard.backend.event_processing import event_accumulator
 
-from imgtext_tf import runs, training
+from imgtext_tf import board as board_module
+from imgtext_tf import event_files, finite, progress, runs, training
 
 STEPS = 12
 
@@ -444,8 +445,8 @@ def test_board_writes_pictures_and_texts(tmp_path):
 
 
 def test_progress_lines_tell_speed_numbers_and_time_left(run, caplog, monkeypatch):
-    monkeypatch.setattr(training, "_SECONDS_BETWEEN_LINES", 0.0)
-    with caplog.at_level("INFO", logger="imgtext_tf.training"):
+    monkeypatch.setattr(progress, "_SECONDS_BETWEEN_LINES", 0.0)
+    with caplog.at_level("INFO", logger="imgtext_tf.progress"):
         fit(build_linear(), run, 4)
     lines = [r.getMessage() for r in caplog.records if "steps/s" in r.getMessage()]
     assert [line.split()[1] for line in lines] == ["2/4", "3/4", "4/4"]
@@ -456,17 +457,17 @@ def test_progress_lines_tell_speed_numbers_and_time_left(run, caplog, monkeypatc
 
 def test_time_left_counts_steps_and_evaluations(monkeypatch, caplog):
     clock = [0.0]
-    monkeypatch.setattr(training.time, "monotonic", lambda: clock[0])
-    progress = training._Progress(100, [10, 50, 100])
+    monkeypatch.setattr(progress.time, "monotonic", lambda: clock[0])
+    meter = progress.Progress(100, [10, 50, 100])
     clock[0] = 7.0  # the first step builds the graph
-    progress.advance(1, {})
+    meter.advance(1, {})
     clock[0] = 17.0
-    progress.advance(10, {})
-    with progress.evaluation():
+    meter.advance(10, {})
+    with meter.evaluation():
         clock[0] = 22.0
     clock[0] = 34.0
-    with caplog.at_level("INFO", logger="imgtext_tf.training"):
-        progress.advance(34, {"loss": 0.5})
+    with caplog.at_level("INFO", logger="imgtext_tf.progress"):
+        meter.advance(34, {"loss": 0.5})
     # 24 steps in 17 - 5 s; then 66 steps at 2 a second and the evaluations at 50 and 100.
     expected = f"2 steps/s  loss 0.5000  0:00:{66 // 2 + 2 * 5} left"
     assert caplog.records[-1].getMessage() == f"step 34/100  {expected}"
@@ -487,3 +488,146 @@ def test_sixteen_bits_where_the_device_has_them(monkeypatch):
         training.set_precision(False)
     assert names == ["mixed_bfloat16", "mixed_float16", "mixed_bfloat16"]
     assert keras.config.dtype_policy().name == "float32"
+
+
+# Losses and weights that are not finite.
+
+
+def ids(step):
+    return [f"{step}.{row}" for row in range(8)]
+
+
+def test_the_step_and_the_batch_of_a_loss_that_is_not_finite_are_named(run):
+    def poisoned(start, count):
+        def poison(step, batch):
+            return {"x": tf.where(step + start == 6, np.inf, batch[0]["x"])}, batch[1]
+
+        return batches(start, count).enumerate().map(poison)
+
+    with pytest.raises(training.TrainingError, match=r"6\.0, 6\.1, .*6\.7, listed in") as error:
+        fit(build_linear(), run, make_dataset=poisoned, batch_ids=ids)
+    assert error.value.step == 7 and "step-000000005" in str(error.value)
+    lines = (run.path / "bad_batches.tsv").read_text().splitlines()
+    assert lines == [f"7\t6.{row}" for row in range(8)]
+    # Started again without the bad batch, it goes on from the good checkpoint.
+    assert fit(build_linear(), run)["status"] == "finished"
+
+
+def test_an_update_that_ruins_the_weights_is_seen_in_its_own_step(run):
+    """The loss of that step is finite; without a look at the weights the next one was blamed."""
+    model = build_linear()
+    optimizer = model.optimizer
+    options = {
+        "batch_ids": ids,
+        "callbacks": [At(6, lambda: optimizer.learning_rate.assign(np.inf))],
+    }
+    with pytest.raises(training.TrainingError, match=r"weight .* finite loss.*step 7;.*6\.0"):
+        fit(model, run, **options)
+    state, arrays = run.load_checkpoint()
+    assert state["step"] == 5 and all(np.isfinite(array).all() for array in arrays.values())
+
+
+def test_an_optimizer_that_is_not_finite_is_never_saved(run):
+    def explode():
+        model.optimizer.variables[-1].assign(np.full(3, np.inf))
+
+    model = build_linear(keras.optimizers.Adam(0.01))
+    with pytest.raises(training.TrainingError, match="steps 6 to 10, listed in"):
+        fit(model, run, callbacks=[At(10, explode)], batch_ids=ids)
+    assert run.newest_checkpoint().name == "step-000000005.npz"
+    assert len((run.path / "bad_batches.tsv").read_text().splitlines()) == 5 * 8
+
+
+def test_a_large_table_is_looked_at_with_the_checkpoint(run, monkeypatch):
+    monkeypatch.setattr(finite, "_LARGEST", 10)
+
+    def explode():
+        model.layers[-1].kernel.assign(np.full((12, 3), np.inf))
+
+    model = build_linear(keras.optimizers.SGD(0.0))
+    with pytest.raises(training.TrainingError, match="kernel is not finite"):
+        fit(model, run, callbacks=[At(5, explode)], max_steps=5)
+
+
+def test_ids_that_cannot_be_told_hide_no_error(run):
+    def broken(step):
+        raise OSError("the shards are gone")
+
+    def poisoned(start, count):
+        return batches(start, count).map(lambda x, y: ({"x": x["x"] * np.nan}, y))
+
+    with pytest.raises(training.TrainingError, match="its batch: unknown"):
+        fit(build_linear(), run, make_dataset=poisoned, batch_ids=broken)
+
+
+# What a killed run wrote after its last checkpoint.
+
+
+def points(run):
+    """(tag, step) -> value of the scalars of a run."""
+    events = event_accumulator.EventAccumulator(str(run.tensorboard), {"tensors": 0}).Reload()
+    return {
+        (tag, event.step): float(tf.make_ndarray(event.tensor_proto))
+        for tag in events.Tags()["tensors"]
+        for event in events.Tensors(tag)
+    }
+
+
+def test_logs_of_a_killed_run_are_those_of_one_never_killed(run, tmp_path):
+    """Each point once, and each the mean of its whole stretch."""
+
+    def die():
+        raise KeyboardInterrupt
+
+    options = {"evaluate": evaluate, "eval_every": 4, "log_every": 3}
+    with pytest.raises(KeyboardInterrupt):
+        fit(build_linear(), run, callbacks=[At(10, die)], **options)
+    fit(build_linear(), run, **options)
+    whole = runs.RunDirectory(tmp_path / "whole")
+    fit(build_linear(), whole, **options)
+    assert points(run) == points(whole)
+    assert run.read_history() == whole.read_history()
+    assert len(event_files.files_of(run.tensorboard)) == 2  # what was before, and after
+
+
+def test_event_files_stay_few_and_small(tmp_path, monkeypatch):
+    monkeypatch.setattr(event_files, "_SCALARS", 8)
+    monkeypatch.setattr(event_files, "_OTHERS", 3)
+    for start in range(0, 40, 10):
+        board = training.Board(tmp_path)
+        board.go_on(start)
+        for step in range(start + 1, start + 14):  # the last three are dropped by the next one
+            board.scalars(step, {"loss": step})
+            board.image(step, "picture", np.full((4, 5, 3), step, np.uint8))
+        board.flush()
+    board.go_on(40)
+    assert len(event_files.files_of(tmp_path)) == 1
+    events = event_accumulator.EventAccumulator(str(tmp_path), {"tensors": 0}).Reload()
+    steps = [event.step for event in events.Tensors("loss")]
+    assert len(steps) <= 8 and steps[-1] == 40 and len(set(steps)) == len(steps)
+    assert [event.step for event in events.Tensors("picture")] == [38, 39, 40]
+
+
+def test_a_board_that_grows_too_large_is_thinned(tmp_path, monkeypatch):
+    monkeypatch.setattr(board_module, "_MOST_BYTES", 20_000)
+    monkeypatch.setattr(event_files, "_OTHERS", 2)
+    board = training.Board(tmp_path)
+    noise = np.random.default_rng(0)
+    for step in range(40):
+        board.image(step, "picture", noise.integers(0, 255, (30, 30, 3)).astype(np.uint8))
+        board.flush()
+    assert sum(path.stat().st_size for path in event_files.files_of(tmp_path)) < 30_000
+    events = event_accumulator.EventAccumulator(str(tmp_path), {"tensors": 0}).Reload()
+    assert events.Tensors("picture")[-1].step == 39
+
+
+def test_half_an_event_at_the_end_of_a_file_is_left_out(tmp_path):
+    board = training.Board(tmp_path)
+    board.scalars(1, {"loss": 1.0})
+    board.scalars(2, {"loss": 2.0})
+    board.flush()
+    (path,) = event_files.files_of(tmp_path)
+    path.write_bytes(path.read_bytes()[:-5])
+    training.Board(tmp_path).go_on(2)
+    (path,) = event_files.files_of(tmp_path)
+    assert [event.step for event in event_files.read(path) if event.summary.value] == [1]

@@ -16,6 +16,7 @@ import json
 import multiprocessing
 import os
 import pathlib
+import sys
 from typing import Any
 
 import numpy as np
@@ -217,10 +218,15 @@ def _write_picture(output: pathlib.Path, pixels: int, picture: tuple[str, Scene]
 
 def _write(path: pathlib.Path, data: bytes) -> None:
     """Writes a file in one piece: a stop in between leaves no half file under its name."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    # The same name each time: what a killed process left is written over.
+    temporary = path.with_name(f".{path.name}.tmp")
     try:
         temporary.write_bytes(data)
         os.replace(temporary, path)
+    except OSError as error:
+        raise OSError(
+            error.errno, f"{path}: {error.strerror}: mend it, then run the same command again"
+        ) from error
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -229,13 +235,16 @@ def main(argv: list[str]) -> None:
     """Draws what the flags ask for."""
     if len(argv) > 1:
         raise app.UsageError(f"unexpected arguments {argv[1:]}: every setting is a --flag=value")
-    write_scenes(
-        FLAGS.output_dir,
-        scenes=FLAGS.scenes,
-        seed=FLAGS.seed,
-        pixels=FLAGS.pixels,
-        processes=FLAGS.processes,
-    )
+    try:
+        write_scenes(
+            FLAGS.output_dir,
+            scenes=FLAGS.scenes,
+            seed=FLAGS.seed,
+            pixels=FLAGS.pixels,
+            processes=FLAGS.processes,
+        )
+    except (OSError, ValueError) as error:
+        sys.exit(f"error: {error}")
     logging.info("%d scenes in %s", FLAGS.scenes, FLAGS.output_dir)
 
 

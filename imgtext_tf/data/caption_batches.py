@@ -172,6 +172,21 @@ def training_batches(
     return dataset.prefetch(_PREFETCH)
 
 
+def training_ids(
+    captions: Captions, word_ids: WordIds, *, batch_size: int, seed: int, by_length: bool = True
+) -> Callable[[int], list[str]]:
+    """Step -> image and caption of each pair of its batch; arguments as of `training_batches`."""
+    plan = _plan(word_ids, batch_size=batch_size, seed=seed, by_length=by_length)
+
+    def of_step(step: int) -> list[str]:
+        return [
+            f"{captions.image_ids[captions.image_of[row]]}: {' '.join(captions.texts[row].split())}"
+            for row in plan(step)
+        ]
+
+    return of_step
+
+
 def caption_batches(
     word_ids: WordIds, *, batch_size: int
 ) -> Iterator[tuple[np.ndarray, dict[str, np.ndarray]]]:

@@ -151,9 +151,23 @@ class Index(abc.ABC):
 
         The folder may be the one that this index is memory-mapped from: its files are replaced,
         never written over, and only once all of the new ones are there.
+
+        Raises:
+            SearchError: if the disk is full or broken; an index that was there is as it was.
         """
         folder = pathlib.Path(directory)
+        try:
+            self._save_all(folder)
+        except OSError as error:
+            raise SearchError(
+                f"{folder}: the index cannot be written ({error}): free space or mend the folder, "
+                "then save it again"
+            ) from error
+
+    def _save_all(self, folder: pathlib.Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
+        for left in folder.glob(".saving-*"):  # of a killed process
+            shutil.rmtree(left)
         with tempfile.TemporaryDirectory(prefix=".saving-", dir=folder) as staging:
             made = pathlib.Path(staging)
             (made / _IDS).write_text("".join(f"{name}\n" for name in self.ids), encoding="utf-8")

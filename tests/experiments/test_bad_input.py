@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 
 from experiments import common_flags, relation_data, relation_flags, train_classic
-from imgtext_tf import runs, training
+from imgtext_tf import runs, stop_signals, training
 from imgtext_tf.data import shards
 from tests.tiny_runs import command
 from tfrecords_tools import build, build_settings
@@ -182,13 +182,13 @@ def test_a_signal_outside_of_the_training_ends_the_command_plainly(
 
 def test_a_stopped_training_is_no_success_and_goes_on(train, tiny_data, monkeypatch, tmp_path):
     with monkeypatch.context() as patch:
-        enter = training._StopSignals.__enter__
+        enter = stop_signals.StopSignals.__enter__
 
         def received(signals):
             signals.received = True
             return enter(signals)
 
-        patch.setattr(training._StopSignals, "__enter__", received)
+        patch.setattr(stop_signals.StopSignals, "__enter__", received)
         assert train(tiny_data, "--max_steps=4") == common_flags.STOPPED
     assert not (tmp_path / "run" / "result.json").exists()
     assert train(tiny_data, "--max_steps=4") is None

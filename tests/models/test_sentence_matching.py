@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from imgtext_tf import encoders, losses, runs, training
+from imgtext_tf import checkpoints, encoders, losses, runs, training
 from imgtext_tf.models import sentence_matching
 from imgtext_tf.models.sentence_matching import SentenceMatching
 from imgtext_tf.stages import Stage
@@ -276,7 +276,7 @@ def test_a_frozen_cnn_is_not_trained_in_silence():
         sentence_matching.with_backbone(make_model(), frozen).begin_stage(stage)
     live = sentence_matching.with_backbone(make_model(), free)
     live.begin_stage(stage)
-    names = {id(variable) for variable in training._variables_by_name(live).values()}
+    names = {id(variable) for variable in checkpoints.variables_by_name(live).values()}
     assert {id(variable) for variable in free.trainable_variables} <= names
 
 
