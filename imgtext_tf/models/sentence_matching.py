@@ -168,7 +168,7 @@ class SentenceMatching(keras.Model):
         else:
             self._log_modality(logits, modality, is_image)
             variables = encoders + self.classifier.trainable_variables
-            gradients = tape.gradient(loss, variables)
+            gradients = _whole(tape.gradient(loss, variables))
             if self.classifier_optimizer is not None:
                 self.classifier_optimizer.apply(
                     gradients[len(encoders) :], self.classifier.trainable_variables
@@ -194,7 +194,7 @@ class SentenceMatching(keras.Model):
             logits = self.classifier(both, training=False)
             against = losses.adversarial_loss(logits, is_image, target=self.stage.target)
             loss = loss + strength * against
-        return tape.gradient(loss, encoders)
+        return _whole(tape.gradient(loss, encoders))
 
     def _triplet(self, images, texts, inputs, step):
         stage, same = self.stage, None
@@ -263,6 +263,14 @@ class SentenceMatching(keras.Model):
             for name in names
         }  # fmt: skip
         return cls(**parts, **config)
+
+
+def _whole(gradients):
+    """Gradients of word vectors, one a word of the batch, as one of the table.
+
+    Keras would take the norm over the single ones, which is another clipping.
+    """
+    return [None if one is None else tf.convert_to_tensor(one) for one in gradients]
 
 
 def _can_train(backbone: keras.Model) -> bool:
