@@ -68,6 +68,8 @@ def run(settings: Settings, run_dirs: list[str], output: str = "") -> dict[str, 
     metrics = retrieval.ensemble_metrics(members, image_of, folds=settings.folds)
     name = next(iter(results.values()))["protocol"]
     results["ensemble"] = {"protocol": name, "runs": run_dirs, "metrics": metrics}
+    if settings.folds > 1:
+        results["ensemble"]["whole_split"] = retrieval.ensemble_metrics(members, image_of)
     logging.info("%s, mean scores of %d runs: rsum %.1f", name, len(run_dirs), metrics["rsum"])
     if output:
         runs.write_json(output, results["ensemble"])
@@ -77,7 +79,6 @@ def run(settings: Settings, run_dirs: list[str], output: str = "") -> dict[str, 
 def define_flags() -> None:
     """Defines the script's own flags, when it is started: other scripts have some of the names."""
     flags.DEFINE_list("run_dirs", [], "Folders of trained runs, separated by commas.")
-    flags.DEFINE_string("output", "", "JSON file of the ensemble's metrics; empty: only logged.")
 
 
 def main(argv: list[str]) -> dict[str, Any]:

@@ -24,6 +24,9 @@ __all__ = [
 ]
 
 
+_LOGGED = ("triplet_loss", "modality_loss", "classifier_accuracy", "strength", "score_spread")
+
+
 @keras.saving.register_keras_serializable(package="imgtext_tf")
 class SentenceMatching(keras.Model):
     """Both branches, the classifier and their training in stages.
@@ -57,10 +60,7 @@ class SentenceMatching(keras.Model):
         self.reversal = layers.GradientReversal(name="reversal")
         self.stage = None
         self.classifier_optimizer = None
-        self.averages = [
-            keras.metrics.Mean(name=name)
-            for name in ("triplet_loss", "modality_loss", "classifier_accuracy", "strength")
-        ]
+        self.averages = [keras.metrics.Mean(name=name) for name in _LOGGED]
         self.built = True  # its parts are
         for part in self._parts().values():
             # XLA, Keras' default, would compile anew for each length of captions.
@@ -209,6 +209,7 @@ class SentenceMatching(keras.Model):
             every = losses.bidirectional_hinge(scores, mining="all", **settings)
             loss = ops.where(step < stage.all_negatives_steps, every, loss)
         self.averages[0].update_state(loss)
+        self.averages[4].update_state(ops.std(scores))
         return loss
 
     def _log_modality(self, logits, loss, is_image):
