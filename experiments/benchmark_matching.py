@@ -177,7 +177,6 @@ def _torch_step(settings: Settings, count: int):
 
 def define_flags() -> None:
     """Defines the script's own flags, when it is started: other scripts have some of the names."""
-    flags.DEFINE_string("output", "", "Markdown file to write; empty: only printed.")
     flags.DEFINE_integer("rounds", 5, "How often each variant is measured.", lower_bound=2)
     flags.DEFINE_integer("steps", 5, "Training steps of one measurement.", lower_bound=1)
 

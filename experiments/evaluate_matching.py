@@ -40,7 +40,7 @@ def run(settings: Settings, run_dirs: list[str], output: str = "") -> dict[str, 
     """
     if not run_dirs:
         raise ValueError("--run_dirs: give the folder of a trained run")
-    results, scores, image_of = {}, [], None
+    results, members, image_of = {}, [], None
     for folder in run_dirs:
         own = dataclasses.replace(settings, run_dir=folder, eval_only=True)
         trained = matching_trained.open_trained(own)
@@ -62,16 +62,14 @@ def run(settings: Settings, run_dirs: list[str], output: str = "") -> dict[str, 
             raise ValueError(f"{folder}: was evaluated on other images and captions")
         image_of = captions.image_of
         arrays = evaluated[1]
-        scores.append(
-            retrieval.similarity(
-                arrays["images"], arrays["captions"], measure=trained.model.measure
-            )
+        members.append(
+            retrieval.Member(arrays["images"], arrays["captions"], trained.model.measure)
         )
-    metrics = retrieval.retrieval_metrics_of_scores(
-        retrieval.ensemble_scores(scores), image_of, folds=settings.folds
-    )
+    metrics = retrieval.ensemble_metrics(members, image_of, folds=settings.folds)
     name = next(iter(results.values()))["protocol"]
     results["ensemble"] = {"protocol": name, "runs": run_dirs, "metrics": metrics}
+    if settings.folds > 1:
+        results["ensemble"]["whole_split"] = retrieval.ensemble_metrics(members, image_of)
     logging.info("%s, mean scores of %d runs: rsum %.1f", name, len(run_dirs), metrics["rsum"])
     if output:
         runs.write_json(output, results["ensemble"])
@@ -81,7 +79,6 @@ def run(settings: Settings, run_dirs: list[str], output: str = "") -> dict[str, 
 def define_flags() -> None:
     """Defines the script's own flags, when it is started: other scripts have some of the names."""
     flags.DEFINE_list("run_dirs", [], "Folders of trained runs, separated by commas.")
-    flags.DEFINE_string("output", "", "JSON file of the ensemble's metrics; empty: only logged.")
 
 
 def main(argv: list[str]) -> dict[str, Any]:

@@ -53,7 +53,7 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    flags.DEFINE_string("output", "match.png", "The picture to write.")
     flags.DEFINE_integer("top_dimensions", 5, "k of Section 6.2.", lower_bound=1)
+    flags.FLAGS.set_default("output", "match.png")
     flags.mark_flag_as_required("run_dir")
     common_flags.run_main(main)

@@ -52,6 +52,5 @@ def main(argv: list[str]) -> None:
 
 if __name__ == "__main__":
     retrieval_flags.define_flags(NAMES)
-    flags.DEFINE_string("output", None, "The file to write, such as whitening.npz.", required=True)
-    flags.mark_flag_as_required("data_dir")
+    flags.mark_flags_as_required(["data_dir", "output"])
     common_flags.run_main(main)

@@ -5,10 +5,8 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import os
 import pathlib
-import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import keras
@@ -16,21 +14,19 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
-from experiments.matching_flags import Settings, parse_stages
+from experiments import matching_features
+from experiments.matching_flags import SPLITS, Settings, parse_stages
 from imgtext_tf import encoders
 from imgtext_tf.data import (
     caption_batches,
     captions,
     fasttext,
-    features,
     precomputed,
     shards,
     text,
 )
 from imgtext_tf.data.caption_batches import Features, Pixels
 from imgtext_tf.data.captions import Captions, WordIds
-
-SPLITS = ("train", "val", "test")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,9 +51,10 @@ class Data:
         parts: split -> its captions and images.
         name: of the data set.
         kind: "real" or "synthetic".
-        digest: sha256 of what the data is.
+        digest: sha256 of what the data is; of precomputed ones, of what is trained on.
         encoder: image to features; None for precomputed ones.
         keeps_shared: whether the data were built with captions that stand in two splits.
+        split_digests: of precomputed data, sha256 of each split: an evaluation opens one only.
     """
 
     settings: Settings
@@ -67,6 +64,7 @@ class Data:
     digest: str
     encoder: keras.Model | None
     keeps_shared: bool = False
+    split_digests: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     def joined(self, splits: tuple[str, ...]) -> Part:
         """Several splits as one."""
@@ -92,7 +90,8 @@ class Data:
 
     def description(self) -> dict[str, str]:
         """What a result says of its data."""
-        return {"name": self.name, "kind": self.kind, "manifest_sha256": self.digest}
+        digest = self.split_digests.get(self.settings.eval_split, self.digest)
+        return {"name": self.name, "kind": self.kind, "manifest_sha256": digest}
 
 
 def open_data(settings: Settings, encoder: keras.Model | None = None) -> Data:
@@ -114,6 +113,9 @@ def open_data(settings: Settings, encoder: keras.Model | None = None) -> Data:
     if not (settings.eval_only or settings.live_images) and _trains_cnn(settings):
         raise ValueError("--stages: a stage trains the CNN, which needs --live_images")
     means = not (settings.live_images or settings.feature_maps or settings.precomputed)
+    if settings.center_features and (settings.live_images or settings.image_pooling != "mean"):
+        raise ValueError("--center_features needs cached or precomputed features and "
+                         "--image_pooling=mean")  # fmt: skip
     if means and settings.image_pooling != "mean":
         raise ValueError("--image_pooling other than mean needs --feature_maps or --live_images")
     wanted = (settings.eval_split,) if settings.eval_only else SPLITS
@@ -132,15 +134,20 @@ def _trains_cnn(settings: Settings) -> bool:
 def _open_precomputed(settings: Settings, wanted: tuple[str, ...], _: Any) -> Data:
     if settings.live_images:
         raise ValueError("--live_images needs --data_dir: precomputed features have no pixels")
-    parts, digest = {}, hashlib.sha256()
+    parts, digests = {}, {}
     for split in wanted:
-        found = precomputed.read_precomputed(settings.precomputed, split)
+        files = settings.precomputed_test if split == "test" else split
+        found = precomputed.read_precomputed(settings.precomputed, files)
         parts[split] = Part(found.captions, Features(found.features.shape[1:], found.read))
-        digest.update("\n".join(found.captions.texts).encode())
+        digest = hashlib.sha256("\n".join(found.captions.texts).encode())
         with open(found.path, "rb") as file:
             digest.update(hashlib.file_digest(file, "sha256").digest())
+        digests[split] = digest.hexdigest()
     name = pathlib.Path(settings.precomputed).resolve().name
-    return Data(settings, parts, name, "real", digest.hexdigest(), None)
+    # What a run may go on with is told by what it trains on; the test may be another one.
+    trained = [value for split, value in digests.items() if split != "test"] or [*digests.values()]
+    whole = hashlib.sha256("".join(trained).encode()).hexdigest()
+    return Data(settings, parts, name, "real", whole, None, split_digests=digests)
 
 
 def _open_shards(settings: Settings, wanted: tuple[str, ...], encoder: keras.Model | None) -> Data:
@@ -162,7 +169,7 @@ def _open_shards(settings: Settings, wanted: tuple[str, ...], encoder: keras.Mod
             for split, reader in readers.items()
         }
     else:
-        cache = open_features(settings, list(readers.values()), encoder)
+        cache = matching_features.open_features(settings, list(readers.values()), encoder)
         sources = {
             split: Features.of_cache(cache, reader.index["image_id"])
             for split, reader in readers.items()
@@ -187,46 +194,6 @@ def _encoder(settings: Settings) -> keras.Model:
         )
     finally:
         keras.config.set_dtype_policy(policy)
-
-
-def open_features(
-    settings: Settings, readers: list[shards.ShardReader], encoder: keras.Model
-) -> features.FeatureCache:
-    """The cache of features of all splits, computed where it is missing.
-
-    Raises:
-        FeatureError: if the folder holds the features of another backbone.
-    """
-    is_hub = settings.backbone.startswith("hub:")
-    name = settings.backbone if is_hub else pathlib.PurePath(settings.backbone).name
-    digest = hashlib.sha256()
-    for weights in encoder.get_weights():
-        digest.update(np.ascontiguousarray(weights).tobytes())
-    fingerprint = {"backbone": name, "weights": digest.hexdigest()}
-    compute = encoder
-    if not settings.feature_maps:
-        fingerprint["pooled"] = "mean"
-        pooled = keras.layers.GlobalAveragePooling2D(keepdims=True, dtype="float32")(encoder.output)
-        compute = keras.Model(encoder.input, pooled)
-    folder = settings.cache_features
-    if folder == "auto":
-        view = f"{settings.image_size}-{settings.central_fraction:g}"
-        kind = "maps" if settings.feature_maps else "pooled"
-        splits = "-".join(reader.split for reader in readers)
-        part = f"features-{name}-{kind}-{view}-{splits}-{fingerprint['weights'][:8]}"
-        folder = os.path.join(settings.data_dir, re.sub(r"[^\w.-]+", "_", part))
-    elif os.path.exists(os.path.join(folder, shards.MANIFEST)):  # of more splits, perhaps
-        view = {"image_size": settings.image_size, "central_fraction": settings.central_fraction}
-        return features.FeatureCache(folder, fingerprint | view)
-    return features.write_feature_cache(
-        folder,
-        readers,
-        compute.predict_on_batch,
-        image_size=settings.image_size,
-        central_fraction=settings.central_fraction,
-        fingerprint=fingerprint,
-        dtype="float16" if settings.feature_maps else "float32",
-    )
 
 
 def open_vocabulary(

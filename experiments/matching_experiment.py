@@ -8,14 +8,18 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import pathlib
 from typing import Any
 
-import keras
 import numpy as np
 from absl import logging
 
-from experiments import matching_data, matching_report, matching_trained
+from experiments import (
+    matching_data,
+    matching_features,
+    matching_report,
+    matching_start,
+    matching_trained,
+)
 from experiments.matching_data import Batches, Data, Part
 from experiments.matching_flags import DIGEST, EVALUATION, Settings, parse_stages
 from imgtext_tf import runs, training
@@ -25,6 +29,7 @@ from imgtext_tf.models.sentence_matching import SentenceMatching
 from imgtext_tf.stages import Stage
 
 _MONITOR = "val/rsum"
+_ADDED = ("center_features",)  # flags that the first runs did not have
 
 
 def run(settings: Settings) -> dict[str, Any]:
@@ -41,12 +46,15 @@ def run(settings: Settings) -> dict[str, Any]:
         return matching_report.report(one.data, one.model, one.batches, run_dir, {})
     training.set_precision(settings.mixed_precision, scaled=False)
     stages = parse_stages(settings)
+    if "triplet" not in stages[0].losses and not settings.start:
+        raise ValueError(f"--stages: {stages[0].name} comes first and trains no triplets: give the "
+                         "run that it goes on from, --start=<run>")  # fmt: skip
     # Before the data: a backbone without given weights starts at random, too.
     training.set_seed(settings.seed, settings.deterministic)
     data = matching_data.open_data(settings)
     with run_dir.locked():
         run_dir.begin(
-            dataclasses.asdict(settings) | {DIGEST: data.digest},
+            _saved(settings) | {DIGEST: data.digest},
             script="experiments.train_matching",
             module=sentence_matching.__name__,
             may_change={*runs.MAY_CHANGE, *EVALUATION, "checkpoint_every", "cache_features"},
@@ -56,7 +64,7 @@ def run(settings: Settings) -> dict[str, Any]:
             return outcome
         if settings.refit:
             chosen = tuple(
-                dataclasses.replace(stage, steps=_chosen_steps(stage, done))
+                matching_start.chosen(stage, done)
                 for stage, done in zip(stages, outcome["stages"], strict=False)
             )
             logging.info("again on train and val: %s", {s.name: s.steps for s in chosen})
@@ -100,7 +108,10 @@ def train(
     training.set_seed(settings.seed, settings.deterministic)
     model = build_model(data, vocabulary, vectors)
     if settings.start:
-        _take_weights(model, start_file(settings.start, refit=val is None))
+        matching_start.take_start(model, vocabulary, settings.start, refit=val is None)
+    stages_dir = run_dir.path / "stages"
+    stages_dir.mkdir(parents=True, exist_ok=True)
+    vocabulary.save(stages_dir / matching_start.VOCABULARY)
     logging.info(
         "%d images, %d captions, %d words, %d parameters",
         len(part.captions.image_ids), len(part.captions.texts), len(vocabulary),
@@ -166,11 +177,10 @@ def _train_stage(
             by_length=settings.by_length,
         ),
     )
-    # Where the encoders stay, so does the recall: no weights are better than the last.
-    choose = settings.stage_start == "best" and stage.train != ("classifier",)
     if done["status"] != "stopped" and on_val is not None:
-        if choose:
-            _take_weights(model, stage_dir.model_file("best"))
+        best = stage_dir.model_file("best")
+        if matching_start.chooses(settings, stage) and best.exists():
+            matching_start.take_weights(model, best)
         matching_report.show_stage(model, stage, on_val, run_dir, done["step"])
     return done
 
@@ -182,11 +192,18 @@ def build_model(
     settings = data.settings
     live = settings.live_images
     shape = data.encoder.output_shape[1:] if live else data.parts["train"].source.shape
+    center = None
+    if settings.center_features:
+        part = data.parts["train"]
+        center = matching_features.mean_features(
+            part.source, len(part.captions.image_ids), unit=settings.normalize_features
+        )
     common = {"embed_dim": settings.embed_dim, "absolute": settings.absolute, "seed": settings.seed}
     images = sentence_matching.image_branch(
         shape,
         pooling=settings.image_pooling,
         normalize_input=settings.normalize_features,
+        center=center,
         hidden=settings.image_hidden,
         dropout=settings.image_dropout,
         **common,
@@ -236,44 +253,7 @@ def describe(data: Data, vocabulary: text.Vocabulary, run_dir: runs.RunDirectory
         runs.save_model(data.encoder, run_dir.backbone_file)
 
 
-def _chosen_steps(stage: Stage, done: dict[str, Any]) -> int:
-    """The step of a stage with the best recall on val; the last where the encoders stay."""
-    if stage.train == ("classifier",):
-        return done["step"]
-    return done["best_step"] or done["step"]
-
-
-def start_file(folder: str, *, refit: bool) -> pathlib.Path:
-    """The weights that a run left after its last stage.
-
-    Args:
-        folder: of the run.
-        refit: those of its training on train and val, not the best ones on val: weights that have
-            seen val must not be chosen on it.
-
-    Raises:
-        runs.RunError: if the run has no such weights.
-    """
-    stages = pathlib.Path(folder, *(["refit"] if refit else []), "stages")
-    which = "last" if refit else "best"
-    found = sorted(stages.glob(f"*/model_{which}.keras"))
-    if not found:
-        raise runs.RunError(f"{stages}: has no stage with a model_{which}.keras to start from; "
-                            "train that run to its end, with the same --refit")  # fmt: skip
-    return found[-1]
-
-
-def _take_weights(model: SentenceMatching, path: pathlib.Path) -> None:
-    """Gives the model the weights of a saved one.
-
-    Raises:
-        ValueError: if that is another model.
-    """
-    if not path.exists():
-        return
-    weights = keras.saving.load_model(path, compile=False).get_weights()
-    shapes = [[tuple(one.shape) for one in some] for some in (weights, model.get_weights())]
-    if shapes[0] != shapes[1]:
-        raise ValueError(f"{path}: its weights have other shapes than this run's model; use the "
-                         "same data, vocabulary and model flags")  # fmt: skip
-    model.set_weights(weights)
+def _saved(settings: Settings) -> dict[str, Any]:
+    """The settings as a run directory keeps them: a run begun before a flag existed goes on."""
+    values = dataclasses.asdict(settings)
+    return {name: value for name, value in values.items() if value or name not in _ADDED}

@@ -12,6 +12,7 @@ from imgtext_tf.data import captions
 from imgtext_tf.stages import MODES, Stage
 
 FLAGS = flags.FLAGS
+SPLITS = ("train", "val", "test")
 
 # What the names of stages stand for; the flags --stages and --adversarial_* fill in the rest.
 STAGES = {
@@ -31,8 +32,8 @@ STAGES["S4T"] = {"train": ("image", "text", "cnn"), "losses": ("triplet",)}
 
 # What an evaluation may be told anew; all else is the trained run's.
 EVALUATION = (
-    *("data_dir", "precomputed", "run_dir", "verify", "eval_only", "eval_split"),
-    *("protocol", "folds"),
+    *("data_dir", "precomputed", "precomputed_test", "run_dir", "verify", "eval_only"),
+    *("eval_split", "protocol", "folds"),
 )
 # Stands among the saved settings: a run goes on with the data it was begun with, wherever it lies.
 DIGEST = "data_sha256"
@@ -48,6 +49,7 @@ class Settings:
     run_dir: str
     data_dir: str = ""
     precomputed: str = ""
+    precomputed_test: str = "test"
     # Image.
     backbone: str = "resnet152"
     backbone_weights: str = "imagenet"
@@ -62,6 +64,7 @@ class Settings:
     image_hidden: int = 0
     image_dropout: float = 0.0
     normalize_features: bool = True
+    center_features: bool = False
     # Text.
     captions_per_image: int = 5
     min_count: int = 4
@@ -112,6 +115,7 @@ class Settings:
 
 _HELP = {
     "precomputed": "Folder of {split}_ims.npy and {split}_caps.txt (vsepp, SCAN), not --data_dir.",
+    "precomputed_test": "Files that are split test of --precomputed: testall are COCO's 5k images.",
     "backbone": "Image encoder: a Keras application in snake_case, small_cnn, a .keras file, or "
     "hub:<TF-Hub handle or folder>; 'run:<folder>' none but that run's.",
     "backbone_weights": "imagenet, none, or the path of a weights file.",
@@ -126,6 +130,7 @@ _HELP = {
     "image_hidden": "Units of a ReLU layer beside the linear one; 0: none.",
     "image_dropout": "Dropout rate of the pooled image features.",
     "normalize_features": "Scale pooled image features to unit length before the linear layer.",
+    "center_features": "Subtract the mean over train images from pooled features.",
     "captions_per_image": "Use the first so many captions of an image; 0: all.",
     "min_count": "Words that occur less often in train captions are unknown.",
     "max_words": "Words a caption; further ones are cut off.",
@@ -147,7 +152,8 @@ _HELP = {
     "with the CNN, S4T: triplet with the CNN) and settings :name=value, see "
     "imgtext_tf.stages.Stage.",
     "stage_start": "Which weights of a stage the next begins with.",
-    "start": "Folder of a run of the same model and data: begin with its last stage's weights.",
+    "start": "Folder of a finished run of the same model and data, or of an imported checkpoint: "
+    "begin with its weights.",
     "by_length": "Batches of captions of like lengths.",
     "margin": "m of the triplet loss.",
     "mining": "Negatives of the triplet loss.",

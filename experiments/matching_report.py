@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging as standard_logging
+import re
 import shlex
 import sys
 from collections.abc import Mapping
@@ -23,6 +24,8 @@ Evaluated = tuple[dict[str, float], dict[str, np.ndarray]]
 _LOG = standard_logging.getLogger(__name__)
 _POINTS = 300  # of each modality in the t-SNE picture
 _SURE = 0.99
+_NO_SPREAD = 0.02  # standard deviation of a batch's scores
+_RECENT = 50  # steps that a warning is about
 _LEARNT = 300  # steps after which a model has left the loss of equal scores
 
 
@@ -94,15 +97,23 @@ class Watch(keras.callbacks.Callback):
         self._stage = stage
         self._collapsed = 2 * batch_size * stage.margin
         self._warned: set[str] = set()
+        self._recent: list[dict[str, float]] = []
 
     def on_train_batch_end(self, batch: int, logs: Mapping[str, float] | None = None) -> None:
-        """Looks at the means since the last TensorBoard point."""
-        logs = logs or {}
-        if batch % 50 != 49:
+        """Looks at the last steps; Keras' own means begin anew with each checkpoint."""
+        self._recent.append(dict(logs or {}))
+        if len(self._recent) < _RECENT:
             return
-        loss, stage = logs.get("triplet_loss", 0.0), self._stage
+        logs = {
+            name: float(np.mean([one.get(name, 0.0) for one in self._recent]))
+            for name in ("triplet_loss", "score_spread", "classifier_accuracy")
+        }
+        self._recent.clear()
+        loss, stage = logs["triplet_loss"], self._stage
         if stage.mining == "hardest" and "triplet" in stage.losses:
             at_collapse = abs(loss - self._collapsed) < 0.05 * self._collapsed
+            # Negatives that are only hard keep the loss there, too, while the recall rises.
+            at_collapse = at_collapse and logs["score_spread"] < _NO_SPREAD
             # The first steps stand there too, before anything is learnt.
             step = int(self.model.optimizer.iterations)
             if at_collapse and step > _LEARNT + stage.all_negatives_steps:
@@ -111,7 +122,7 @@ class Watch(keras.callbacks.Callback):
                     "have become one. Lower the learning rate, or begin with all negatives "
                     "(all_negatives_steps) or with a trained stage"
                 )
-        accuracy = logs.get("classifier_accuracy", 0.0)
+        accuracy = logs["classifier_accuracy"]
         if "adversarial" in stage.losses and accuracy > _SURE and stage.target == "reverse":
             self._warn(
                 f"the modality classifier is right in {accuracy:.1%}: its reversed gradient "
@@ -211,7 +222,7 @@ def report(
     board.flush()
     named = named_metrics(metrics, arrays, batches, split=split, measure=model.measure)
     before = runs.read_json(run_dir.result_file) if run_dir.result_file.exists() else {}
-    kept = before.get("metrics", {}) if before.get("dataset") == data.description() else {}
+    kept = _kept(before, data)
     more = {key: value for key, value in outcome.items() if key not in ("steps", "seconds")}
     this = command(runs.read_json(run_dir.settings_file)["script"])
     return run_dir.write_result(
@@ -226,6 +237,21 @@ def report(
         protocol=name,
         **more or {key: before[key] for key in ("stages", "chosen") if key in before},
     )
+
+
+def _kept(before: Mapping[str, Any], data: Data) -> dict[str, float]:
+    """The metrics of an earlier result that are of the same data.
+
+    Each split of precomputed features is a pair of files of its own: those of others stay.
+    """
+    now, then = data.description(), before.get("dataset", {})
+    metrics = before.get("metrics", {})
+    if now == then:
+        return dict(metrics)
+    if not data.split_digests or now["name"] != then.get("name"):
+        return {}
+    split = data.settings.eval_split
+    return {key: value for key, value in metrics.items() if not re.match(f"{split}[_/]", key)}
 
 
 def command(script: str) -> str:

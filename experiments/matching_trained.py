@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 
 import keras
 
-from experiments import matching_data
+from experiments import matching_data, matching_start
 from experiments.matching_data import Batches, Data
-from experiments.matching_flags import DIGEST, EVALUATION, Settings
+from experiments.matching_flags import EVALUATION, Settings
 from imgtext_tf import runs, training
-from imgtext_tf.data import text
+from imgtext_tf.data import shards, text
 from imgtext_tf.models.sentence_matching import SentenceMatching
 
 
@@ -34,13 +35,13 @@ class Trained:
 def open_trained(settings: Settings) -> Trained:
     """Opens a trained run and the data to evaluate it on; the model's settings are the run's."""
     run_dir = runs.RunDirectory(settings.run_dir)
-    saved = runs.read_json(run_dir.settings_file)["settings"]
-    saved.pop(DIGEST, None)
+    saved = matching_start.settings_of(run_dir)
     given = {name: getattr(settings, name) for name in EVALUATION}
-    if settings.cache_features != "auto":
+    cached = os.path.exists(os.path.join(saved.cache_features, shards.MANIFEST))
+    if settings.cache_features != "auto" or not cached:
+        # What the run was given may lie elsewhere by now, or be gone.
         given["cache_features"] = settings.cache_features
-    saved["classifier_units"] = tuple(saved["classifier_units"])
-    settings = Settings(**saved | given)
+    settings = dataclasses.replace(saved, **given)
     training.set_precision(settings.mixed_precision, scaled=False)
     model = keras.saving.load_model(run_dir.model_file("best"), compile=False)
     encoder = model.backbone

@@ -137,6 +137,5 @@ if __name__ == "__main__":
     flags.DEFINE_string("text", "", 'Words to add and to take away: "+horse -beach", "+2*dog".')
     flags.DEFINE_integer("top", Settings.top, "Photos to return.", lower_bound=1)
     flags.DEFINE_string("sheet", "", "Picture to draw the photos into, such as found.png.")
-    flags.DEFINE_string("output", "", "JSONL of name and score.")
     flags.FLAGS.set_default("run_dir", "")
     common_flags.run_main(main)

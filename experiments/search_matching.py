@@ -19,7 +19,6 @@ import pathlib
 
 import keras
 import numpy as np
-import tensorflow as tf
 from absl import flags, logging
 
 from experiments import common_flags
@@ -123,7 +122,7 @@ def run(settings: Settings) -> list[tuple[str, float]]:
         )  # fmt: skip
         if not paths:
             raise ValueError(f"--photos={settings.photos}: has no photo ({', '.join(_SUFFIXES)})")
-        photos = _cached(searcher, paths, settings.cache)
+        paths, photos = _cached(searcher, paths, settings.cache)
         captions = searcher.embed_sentences([settings.sentence])
         scores = retrieval.similarity(photos, captions, measure=searcher.model.measure)[:, 0]
         names, title = [str(path) for path in paths], settings.sentence
@@ -145,7 +144,7 @@ def run(settings: Settings) -> list[tuple[str, float]]:
 
 def _draw(settings: Settings, found: list, title: str, by_sentence: bool) -> None:
     def picture(path: str) -> np.ndarray:
-        return figures.thinned(_decoded(pathlib.Path(path)).numpy())
+        return figures.thinned(_decoded(pathlib.Path(path)))
 
     if by_sentence:
         labels = [f"{score:.3f} {pathlib.Path(name).name}" for name, score in found]
@@ -159,22 +158,40 @@ def _draw(settings: Settings, found: list, title: str, by_sentence: bool) -> Non
     logging.info("contact sheet in %s", settings.output)
 
 
-def _decoded(path: pathlib.Path) -> tf.Tensor:
+def _decoded(path: pathlib.Path) -> np.ndarray:
+    data = path.read_bytes()
     try:
-        return images.decode_pixels(tf.constant(path.read_bytes()))
-    except tf.errors.OpError as error:
-        raise images.ImageError(f"{path}: is no image that can be decoded; remove it") from error
+        return images.upright(images.checked_pixels(data), data)
+    except images.ImageError as error:
+        raise images.ImageError(f"{path}: {error}") from error
 
 
-def _cached(searcher: Searcher, paths: list[pathlib.Path], cache: str) -> np.ndarray:
-    """The embeddings of photos, those of unchanged ones from the cache file."""
+def _readable(path: pathlib.Path) -> bool:
+    """Whether a photo can be decoded; a folder of many may well have one that cannot."""
+    try:
+        _decoded(path)
+    except images.ImageError as error:
+        logging.warning("left out: %s", error)
+        return False
+    return True
+
+
+def _cached(
+    searcher: Searcher, paths: list[pathlib.Path], cache: str
+) -> tuple[list[pathlib.Path], np.ndarray]:
+    """The photos that can be read and their embeddings, unchanged ones' from the cache file.
+
+    Raises:
+        ValueError: if no photo can be read.
+    """
     keys = [hashlib.sha256(path.read_bytes()).hexdigest() for path in paths]
     known: dict[str, np.ndarray] = {}
     if cache and pathlib.Path(cache).exists():
         with np.load(cache, allow_pickle=False) as data:
             if str(data["model"]) == searcher.digest:
                 known = dict(zip(data["keys"].tolist(), data["embeddings"], strict=True))
-    new = [place for place, key in enumerate(keys) if key not in known]
+    first = {key: place for place, key in reversed(list(enumerate(keys)))}
+    new = [place for key, place in first.items() if key not in known and _readable(paths[place])]
     if new:
         found = searcher.embed_photos([paths[place] for place in new])
         known |= {keys[place]: value for place, value in zip(new, found, strict=True)}
@@ -187,7 +204,10 @@ def _cached(searcher: Searcher, paths: list[pathlib.Path], cache: str) -> np.nda
                     keys=np.array(list(known)),
                     embeddings=np.stack(list(known.values())),
                 )
-    return np.stack([known[key] for key in keys])
+    read = [place for place, key in enumerate(keys) if key in known]
+    if not read:
+        raise ValueError("--photos: none of the photos can be read")
+    return [paths[place] for place in read], np.stack([known[keys[place]] for place in read])
 
 
 def define_flags() -> None:
@@ -197,7 +217,6 @@ def define_flags() -> None:
     flags.DEFINE_string("sentences", "", "Text file of sentences to search, one a line.")
     flags.DEFINE_string("photo", "", "The photo to search for in --sentences.")
     flags.DEFINE_integer("top", 10, "Answers to show.", lower_bound=1)
-    flags.DEFINE_string("output", "", "PNG of the contact sheet; empty: none.")
     flags.DEFINE_string("cache", "", "File (.npz) of the photos' embeddings; empty: none.")
 
 

@@ -24,6 +24,7 @@ def image_branch(
     embed_dim: int = 1024,
     pooling: str = "mean",
     normalize_input: bool = True,
+    center: np.ndarray | None = None,
     hidden: int = 0,
     dropout: float = 0.0,
     absolute: bool = False,
@@ -36,6 +37,8 @@ def image_branch(
         embed_dim: D.
         pooling: of regions: "mean", "max", or "attention" (learnt).
         normalize_input: scale the pooled features to unit length first.
+        center: [C] float, subtracted next: the mean over training images. Features behind a ReLU
+            share one large direction, along which a high learning rate moves all images into one.
         hidden: units of a ReLU layer before the linear one, beside a linear path; 0: none.
         dropout: rate on the pooled features.
         absolute: take absolute values at the end, for order embeddings.
@@ -61,6 +64,11 @@ def image_branch(
             pooled = (ops.mean if pooling == "mean" else ops.max)(pooled, axis=1)
     if normalize_input:
         pooled = layers.L2Normalize(name="unit_features")(pooled)
+    if center is not None:  # Deviation 7: centred features.
+        ones = np.ones_like(center)
+        pooled = keras.layers.Normalization(
+            mean=center, variance=ones, dtype="float32", name="centered_features"
+        )(pooled)
     # Deviation 3: dropout, here and on the words.
     pooled = keras.layers.Dropout(dropout, seed=seed + 1, name="image_dropout")(pooled)
     linear = keras.layers.Dense(

@@ -66,9 +66,10 @@ def make_plan(
     name, read, bad = karpathy.read_images(
         settings.karpathy_json, settings.karpathy_images, restval=settings.restval
     )
-    total, dropped = len(read) + len(bad), collections.Counter()
     if settings.limit < 1:
         read = [one for one in read if _drawn(settings, one["name"])]
+        bad = [record for record in bad if _drawn(settings, record.id.rpartition(" ")[2])]
+    total, dropped = len(read) + len(bad), collections.Counter()
     present = [one for one in read if os.path.isfile(one["image_path"])]
     absent = [one for one in read if not os.path.isfile(one["image_path"])]
     bad += [base.BadRecord(one["name"], f"image {one['name']}: no such file") for one in absent]

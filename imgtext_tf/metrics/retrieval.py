@@ -14,7 +14,11 @@ import numpy as np
 
 CUTOFFS = (1, 5, 10)
 MEASURES = ("cosine", "order")
+Columns = slice | np.ndarray
+Scorer = Callable[[slice, Columns], np.ndarray]  # rows and columns -> their scores
 _BLOCK_VALUES = 32 * 2**20  # scores at a time: 128 MB
+_HELD = 2**30  # bytes of scores that are kept for both directions: 5k x 25k are 500 MB
+_CACHED = 256  # captions at a time whose differences stay in the processor's cache
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,6 +50,40 @@ class Ranks:
         return float(np.mean(1.0 - missed))
 
 
+@dataclasses.dataclass(frozen=True)
+class Member:
+    """The embeddings of one model: of an ensemble, or the only one.
+
+    Attributes:
+        images: [N, D] float.
+        captions: [C, D] float.
+        measure: "cosine" (inner product, of unit vectors) or "order" (order embeddings).
+    """
+
+    images: np.ndarray
+    captions: np.ndarray
+    measure: str = "cosine"
+
+    def __post_init__(self) -> None:
+        """Sees that they fit together.
+
+        Raises:
+            ValueError: if not, or a value is not finite.
+        """
+        for name, values in (("images", self.images), ("captions", self.captions)):
+            if values.ndim != 2 or not np.isfinite(values).all():
+                raise ValueError(f"{name}: give finite embeddings [N, D], not {values.shape}")
+        widths = self.images.shape[1], self.captions.shape[1]
+        if widths[0] != widths[1]:
+            raise ValueError(f"embeddings of {widths[0]} and {widths[1]} dimensions")
+        if self.measure not in MEASURES:
+            raise ValueError(f"unknown measure {self.measure!r}: use one of {', '.join(MEASURES)}")
+
+    def scores(self, rows: slice, columns: Columns) -> np.ndarray:
+        """[rows, columns] float32."""
+        return _SCORES[self.measure](self.images[rows], self.captions[columns])
+
+
 def retrieval_metrics(
     images: np.ndarray,
     captions: np.ndarray,
@@ -62,7 +100,7 @@ def retrieval_metrics(
         image_of: [C] int, the image of each caption, in [0, N); every image has a caption.
         folds: cut the images into so many equal parts, in their order, and average over them (COCO
             1k: 5 folds of 1,000).
-        measure: "cosine" (inner product, of unit vectors) or "order" (order embeddings).
+        measure: see `Member`.
 
     Returns:
         `i2t_r1`, `i2t_r5`, `i2t_r10`, `i2t_median`, `i2t_mean`, the same of `t2i`, and `rsum`, the
@@ -73,69 +111,48 @@ def retrieval_metrics(
 
     Reference: Liu2019, Section 4 (Karpathy and Fei-Fei 2015, Section 4.2).
     """
-    for name, values in (("images", images), ("captions", captions)):
-        if values.ndim != 2 or not np.isfinite(values).all():
-            raise ValueError(f"{name}: give finite embeddings [N, D], not {values.shape}")
-    if images.shape[1] != captions.shape[1]:
-        raise ValueError(f"embeddings of {images.shape[1]} and {captions.shape[1]} dimensions")
-    score = _SCORES[_known(measure)]
-    return _mean_over_folds(
-        lambda rows, columns: _ranks_of_embeddings(
-            images[rows], captions[columns], image_of[columns] - rows.start, score
-        ),
-        len(images),
-        np.asarray(image_of),
-        folds,
-    )
+    return ensemble_metrics([Member(images, captions, measure)], image_of, folds=folds)
+
+
+def ensemble_metrics(
+    members: Sequence[Member], image_of: np.ndarray, *, folds: int = 1
+) -> dict[str, float]:
+    """As `retrieval_metrics`, for the mean of several models' scores, computed in blocks.
+
+    Raises:
+        ValueError: if there is no member, or they have other numbers of images or captions.
+    """
+    shapes = [(len(one.images), len(one.captions)) for one in members]
+    return _metrics_of(shapes, [one.scores for one in members], np.asarray(image_of), folds)
 
 
 def retrieval_metrics_of_scores(
-    scores: np.ndarray, image_of: np.ndarray, *, folds: int = 1
+    scores: np.ndarray | Sequence[np.ndarray], image_of: np.ndarray, *, folds: int = 1
 ) -> dict[str, float]:
-    """As `retrieval_metrics`, for a whole matrix of scores [N, C], such as an ensemble's.
+    """As `retrieval_metrics`, for a matrix of scores [N, C], or the mean of several.
+
+    Matrices may be memory-mapped files: only a block of each is read at a time.
 
     Raises:
-        ValueError: as `retrieval_metrics`.
+        ValueError: as `ensemble_metrics`, or if a score is not finite.
     """
-    if scores.ndim != 2 or scores.shape[1] != len(image_of) or not np.isfinite(scores).all():
-        raise ValueError(f"scores: give finite ones [N, {len(image_of)}], not {scores.shape}")
+    matrices = [scores] if isinstance(scores, np.ndarray) else list(scores)
+    for one in matrices:
+        if one.ndim != 2 or not all(np.isfinite(one[rows]).all() for rows in _blocks(*one.shape)):
+            raise ValueError(f"scores: give finite ones [N, {len(image_of)}], not {one.shape}")
 
-    def ranks(rows: slice, columns: np.ndarray) -> tuple[Ranks, Ranks]:
-        part, owner = scores[rows][:, columns], image_of[columns] - rows.start
-        blocks = ((slice(s, s + 256), part[s : s + 256]) for s in range(0, len(part), 256))
-        captions = ((slice(s, s + 256), part.T[s : s + 256]) for s in range(0, part.shape[1], 256))
-        return _ranks_of_images(blocks, owner, len(part)), _ranks_of_captions(captions, owner)
-
-    return _mean_over_folds(ranks, len(scores), np.asarray(image_of), folds)
-
-
-def ensemble_scores(scores: Sequence[np.ndarray]) -> np.ndarray:
-    """The mean of several models' scores [N, C] of the same images and captions.
-
-    Raises:
-        ValueError: if their shapes differ.
-    """
-    shapes = {one.shape for one in scores}
-    if len(shapes) != 1:
-        raise ValueError(f"scores of different shapes cannot be averaged: {sorted(shapes)}")
-    return np.mean([np.asarray(one, np.float32) for one in scores], axis=0)
+    scorers = [lambda rows, columns, one=one: one[rows][:, columns] for one in matrices]
+    return _metrics_of([one.shape for one in matrices], scorers, np.asarray(image_of), folds)
 
 
 def similarity(images: np.ndarray, captions: np.ndarray, *, measure: str = "cosine") -> np.ndarray:
     """The matrix of scores: [N, D], [C, D] float -> [N, C] float32.
 
     Raises:
-        ValueError: if the measure is unknown.
+        ValueError: as `Member`.
     """
-    score = _SCORES[_known(measure)]
-    blocks = [score(images[rows], captions) for rows in _blocks(len(images), len(captions))]
-    return np.concatenate(blocks)
-
-
-def _known(measure: str) -> str:
-    if measure not in MEASURES:
-        raise ValueError(f"unknown measure {measure!r}: use one of {', '.join(MEASURES)}")
-    return measure
+    member = Member(images, captions, measure)
+    return _whole([member.scores], slice(0, len(images)), np.arange(len(captions)))
 
 
 def _cosine(queries: np.ndarray, answers: np.ndarray) -> np.ndarray:
@@ -143,10 +160,15 @@ def _cosine(queries: np.ndarray, answers: np.ndarray) -> np.ndarray:
 
 
 def _order(images: np.ndarray, captions: np.ndarray) -> np.ndarray:
+    images, captions = np.asarray(images, np.float32), np.asarray(captions, np.float32)
     scores = np.empty([len(images), len(captions)], np.float32)
-    for row, image in enumerate(np.asarray(images, np.float32)):
-        excess = np.maximum(np.asarray(captions, np.float32) - image, 0)
-        scores[row] = -np.einsum("cd,cd->c", excess, excess)
+    for start in range(0, len(captions), _CACHED):
+        part = captions[start : start + _CACHED]
+        excess = np.empty_like(part)
+        for row, image in enumerate(images):
+            np.subtract(part, image, out=excess)
+            np.maximum(excess, 0, out=excess)
+            scores[row, start : start + _CACHED] = -np.einsum("cd,cd->c", excess, excess)
     return scores
 
 
@@ -161,13 +183,53 @@ def _blocks(rows: int, columns: int) -> Iterator[slice]:
     return (slice(start, min(start + size, rows)) for start in range(0, rows, size))
 
 
-def _ranks_of_embeddings(images, captions, owner, score) -> tuple[Ranks, Ranks]:
+def _mean_scores(scorers: Sequence[Scorer], rows: slice, columns: Columns) -> np.ndarray:
+    first = scorers[0](rows, columns)
+    if len(scorers) == 1:
+        return first
+    total = np.array(first, np.float32)
+    for scorer in scorers[1:]:
+        total += scorer(rows, columns)
+    total /= len(scorers)
+    return total
+
+
+def _whole(scorers: Sequence[Scorer], rows: slice, columns: np.ndarray) -> np.ndarray:
+    """The mean scores of all rows and columns, filled in blocks: [rows, columns] float32."""
+    scores = np.empty([rows.stop - rows.start, len(columns)], np.float32)
+    for part in _blocks(*scores.shape):
+        scores[part] = _mean_scores(scorers, _inside(rows, part), _view(columns))
+    return scores
+
+
+def _ranks(
+    scorers: Sequence[Scorer], rows: slice, columns: np.ndarray, owner: np.ndarray
+) -> tuple[Ranks, Ranks]:
     """The ranks of both directions; a score is always compared with those of its own product."""
-    of_images = ((rows, score(images[rows], captions)) for rows in _blocks(len(images), len(owner)))
-    of_captions = (
-        (rows, score(images, captions[rows]).T) for rows in _blocks(len(owner), len(images))
-    )
-    return _ranks_of_images(of_images, owner, len(images)), _ranks_of_captions(of_captions, owner)
+    count = rows.stop - rows.start
+    by_image, by_caption = _blocks(count, len(columns)), _blocks(len(columns), count)
+    if 4 * count * len(columns) <= _HELD:
+        scores = _whole(scorers, rows, columns)
+        of_images = ((part, scores[part]) for part in by_image)
+        of_captions = ((part, scores[:, part].T) for part in by_caption)
+    else:  # Twice the arithmetic, a block at a time.
+        of_images = (
+            (part, _mean_scores(scorers, _inside(rows, part), _view(columns))) for part in by_image
+        )
+        of_captions = (
+            (part, _mean_scores(scorers, rows, _view(columns[part])).T) for part in by_caption
+        )
+    return _ranks_of_images(of_images, owner, count), _ranks_of_captions(of_captions, owner)
+
+
+def _inside(rows: slice, part: slice) -> slice:
+    return slice(rows.start + part.start, rows.start + part.stop)
+
+
+def _view(places: np.ndarray) -> Columns:
+    """Rising places as a slice, if there are no gaps: nothing is then copied."""
+    first, last = int(places[0]), int(places[-1])
+    return slice(first, last + 1) if last - first + 1 == len(places) else places
 
 
 def _ranks_of_images(blocks, owner: np.ndarray, count: int) -> Ranks:
@@ -199,12 +261,16 @@ def _ranks_of_captions(blocks, owner: np.ndarray) -> Ranks:
     return Ranks(found[0], found[1], np.ones(len(owner), np.int64))
 
 
-def _mean_over_folds(
-    ranks: Callable[[slice, np.ndarray], tuple[Ranks, Ranks]],
-    count: int,
-    image_of: np.ndarray,
-    folds: int,
+def _metrics_of(
+    shapes: Sequence[tuple[int, ...]], scorers: Sequence[Scorer], image_of: np.ndarray, folds: int
 ) -> dict[str, float]:
+    """The metrics of mean scores, and their mean over folds."""
+    if len(set(shapes)) != 1 or shapes[0][1] != len(image_of):
+        raise ValueError(
+            f"scores of shapes {sorted(set(shapes))} for {len(image_of)} captions cannot be "
+            "averaged: all models must have seen the same images and captions"
+        )
+    count = shapes[0][0]
     if len(image_of) and (image_of.min() < 0 or image_of.max() >= count):
         raise ValueError(f"image_of: the captions are of images in [0, {count})")
     if missing := count - len(np.unique(image_of)):
@@ -215,7 +281,8 @@ def _mean_over_folds(
     parts = []
     for start in range(0, count, size):
         columns = np.flatnonzero((image_of >= start) & (image_of < start + size))
-        parts.append(_metrics(*ranks(slice(start, start + size), columns)))
+        rows = slice(start, start + size)
+        parts.append(_metrics(*_ranks(scorers, rows, columns, image_of[columns] - start)))
     return {name: float(np.mean([part[name] for part in parts])) for name in parts[0]}
 
 

@@ -24,6 +24,9 @@ __all__ = [
 ]
 
 
+_LOGGED = ("triplet_loss", "modality_loss", "classifier_accuracy", "strength", "score_spread")
+
+
 @keras.saving.register_keras_serializable(package="imgtext_tf")
 class SentenceMatching(keras.Model):
     """Both branches, the classifier and their training in stages.
@@ -57,10 +60,7 @@ class SentenceMatching(keras.Model):
         self.reversal = layers.GradientReversal(name="reversal")
         self.stage = None
         self.classifier_optimizer = None
-        self.averages = [
-            keras.metrics.Mean(name=name)
-            for name in ("triplet_loss", "modality_loss", "classifier_accuracy", "strength")
-        ]
+        self.averages = [keras.metrics.Mean(name=name) for name in _LOGGED]
         self.built = True  # its parts are
         for part in self._parts().values():
             # XLA, Keras' default, would compile anew for each length of captions.
@@ -168,7 +168,7 @@ class SentenceMatching(keras.Model):
         else:
             self._log_modality(logits, modality, is_image)
             variables = encoders + self.classifier.trainable_variables
-            gradients = tape.gradient(loss, variables)
+            gradients = _whole(tape.gradient(loss, variables))
             if self.classifier_optimizer is not None:
                 self.classifier_optimizer.apply(
                     gradients[len(encoders) :], self.classifier.trainable_variables
@@ -194,7 +194,7 @@ class SentenceMatching(keras.Model):
             logits = self.classifier(both, training=False)
             against = losses.adversarial_loss(logits, is_image, target=self.stage.target)
             loss = loss + strength * against
-        return tape.gradient(loss, encoders)
+        return _whole(tape.gradient(loss, encoders))
 
     def _triplet(self, images, texts, inputs, step):
         stage, same = self.stage, None
@@ -209,6 +209,7 @@ class SentenceMatching(keras.Model):
             every = losses.bidirectional_hinge(scores, mining="all", **settings)
             loss = ops.where(step < stage.all_negatives_steps, every, loss)
         self.averages[0].update_state(loss)
+        self.averages[4].update_state(ops.std(scores))
         return loss
 
     def _log_modality(self, logits, loss, is_image):
@@ -263,6 +264,14 @@ class SentenceMatching(keras.Model):
             for name in names
         }  # fmt: skip
         return cls(**parts, **config)
+
+
+def _whole(gradients):
+    """Gradients of word vectors, one a word of the batch, as one of the table.
+
+    Keras would take the norm over the single ones, which is another clipping.
+    """
+    return [None if one is None else tf.convert_to_tensor(one) for one in gradients]
 
 
 def _can_train(backbone: keras.Model) -> bool:

@@ -1,8 +1,9 @@
+import ast
 import importlib
 import sys
 
 import pytest
-from absl import app
+from absl import app, flags
 from absl.testing import flagsaver
 
 from experiments import common_flags, relation_flags  # noqa: F401 (defines flagfiles' flags)
@@ -43,6 +44,24 @@ def test_resolve_flagfiles_in_both_spellings():
     argv = ["x.py", "--flagfile=table6_sc", "--seed=3", "--flagfile", "table6_sc", "table6_sc"]
     expected = ["x.py", f"--flagfile={path}", "--seed=3", "--flagfile", path, "table6_sc"]
     assert common_flags.resolve_flagfiles(argv) == expected
+
+
+@pytest.mark.parametrize(
+    "path", sorted(common_flags.FLAGFILES.parent.glob("*.py")), ids=lambda path: path.stem
+)
+def test_no_script_defines_a_common_flag_again(path):
+    """It could not even start; tests that call `run` would not see it."""
+    if path.stem == "common_flags":
+        return
+    common = flags.FLAGS.flags_by_module_dict()["experiments.common_flags"]
+    calls = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)]
+    defined = {
+        call.args[0].value
+        for call in calls
+        if getattr(call.func, "attr", "").startswith("DEFINE_")
+        and isinstance(call.args[0], ast.Constant)
+    }
+    assert not defined & {flag.name for flag in common}
 
 
 def test_positional_arguments_are_rejected():

@@ -33,8 +33,9 @@ def warnings_at(stage, caplog, step, **logs):
     watch = matching_report.Watch(stage, 128)
     watch.set_model(types.SimpleNamespace(optimizer=types.SimpleNamespace(iterations=step)))
     caplog.clear()
-    for _ in range(2):
-        watch.on_train_batch_end(49, logs)
+    for _ in range(10):  # stretches between checkpoints of 20 steps
+        for batch in range(20):
+            watch.on_train_batch_end(batch, logs)
     return [record.getMessage() for record in caplog.records]
 
 
@@ -43,6 +44,8 @@ def test_a_collapse_is_warned_of_once(caplog):
     (warning,) = warnings_at(stage, caplog, 900, triplet_loss=51.3)
     assert "all embeddings have become one" in warning and "51.30" in warning
     assert not warnings_at(stage, caplog, 900, triplet_loss=30.0)
+    # Hard negatives of a model that learns.
+    assert not warnings_at(stage, caplog, 900, triplet_loss=51.3, score_spread=0.15)
     assert not warnings_at(stage, caplog, 350, triplet_loss=51.3)  # not yet learnt
     every = dataclasses.replace(stage, mining="all")
     assert not warnings_at(every, caplog, 900, triplet_loss=51.3)
@@ -78,7 +81,9 @@ def test_five_folds_leave_both_protocols_of_coco():
     assert one == {f"test/{name}": value for name, value in whole.items()}
 
 
-@pytest.mark.parametrize("table", ["coco_1k", "coco_5k", "flickr30k_1k", "flickr8k_small"])
+@pytest.mark.parametrize(
+    "table", ["coco_1k", "coco_5k", "flickr30k_1k", "flickr8k_small", "modality_gap", "better"]
+)
 def test_a_result_shows_in_its_own_tables(table):
     tables = pathlib.Path(common_flags.FLAGFILES).parent / "tables"
     cells = report.read_table(tables / f"liu2019_{table}.csv")

@@ -10,6 +10,7 @@ import signal
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from absl import flags
 
 from experiments import (
@@ -18,6 +19,7 @@ from experiments import (
     matching_experiment,
     matching_flags,
     matching_report,
+    matching_start,
     search_matching,
 )
 from experiments.matching_flags import Settings
@@ -48,12 +50,22 @@ def settings_of(*arguments: str) -> Settings:
 def test_every_flagfile_parses_into_stages(path):
     settings = settings_of(f"--flagfile={path}", "--run_dir=x")
     stages = matching_flags.parse_stages(settings)
-    assert settings.batch_size == 128 and settings.embed_dim == 1024
-    if "one_stage" not in path.stem:
+    assert settings.embed_dim == 1024
+    batch = int(path.stem.partition("_batch")[2] or 128)
+    assert settings.batch_size == batch
+    # Runs that are compared with the baseline go on from it.
+    goes_on = path.stem.startswith("small_a") and "one_stage" not in path.stem
+    assert goes_on == ("--start" in path.read_text().partition("--image_size")[0])
+    if not goes_on and "one_stage" not in path.stem:
         assert stages[0].train == ("image", "text") and stages[0].losses == ("triplet",)
     if path.stem.endswith("adversarial"):
-        assert [stage.name[2:4] for stage in stages][:3] == ["S1", "S2", "S3"]
-        assert "adversarial" in stages[2].losses and stages[2].learning_rate == 2e-5
+        names = [stage.name[2:4] for stage in stages]
+        assert names == (["S2", "S3"] if goes_on else ["S1", "S2", "S3", "S4"])
+        joint = stages[names.index("S3")]
+        assert "adversarial" in joint.losses and joint.learning_rate == 2e-5
+    if "better" in path.stem:  # as many epochs, whatever the batch
+        assert stages[0].steps * batch == 2020 * 128
+        assert stages[0].all_negatives_steps * batch == 808 * 128
     if "finetuned" in path.stem:
         assert "cnn" in stages[-1].train and settings.live_images
     # VSE++ draws its batches from captions of any length.
@@ -85,6 +97,35 @@ def test_tables_name_installed_flagfiles():
     lines = [line for path in folder.glob("liu2019_*.csv") for line in path.read_text().split("\n")]
     named = {line.split(",liu2019/")[1].split(",")[0] for line in lines if ",liu2019/" in line}
     assert named and named <= {path.name for path in FLAGFILES}
+
+
+@pytest.mark.parametrize(
+    ("name", "changed"),
+    [
+        ("random_vectors", set()),  # --vectors stands on the command line
+        ("last_state", {"text_pooling"}),
+        ("one_direction", {"bidirectional"}),
+        ("no_dropout", {"image_dropout", "word_dropout"}),
+        ("batch64", {"batch_size", "stages", "eval_every", "checkpoint_every"}),
+        ("batch256", {"batch_size", "stages", "eval_every", "checkpoint_every"}),
+        ("centered", {"center_features"}),
+    ],
+)
+def test_an_ablation_changes_what_it_names(name, changed):
+    better, other = (
+        dataclasses.asdict(settings_of(f"--flagfile={path}", "--run_dir=x"))
+        for path in FLAGFILES
+        if path.stem in ("small_better", f"small_better_{name}")
+    )
+    assert {key for key in better if better[key] != other[key]} == changed
+
+
+@pytest.fixture(scope="module", autouse=True)
+def without_graphs():
+    """Tracing takes longer than these few steps."""
+    tf.config.run_functions_eagerly(True)
+    yield
+    tf.config.run_functions_eagerly(False)
 
 
 @pytest.fixture(scope="module")
@@ -157,6 +198,7 @@ def run_until(settings, stop_at, monkeypatch):
         assert matching_experiment.run(settings)["status"] == "stopped"
 
 
+@pytest.mark.heavy  # test_a_stage_resumes_where_it_stopped is the same of a model
 def test_a_stopped_run_ends_like_one_never_stopped(trained, tmp_path, monkeypatch):
     settings, _ = trained
     parts = dataclasses.replace(settings, run_dir=str(tmp_path / "parts"), refit=False)
@@ -180,7 +222,7 @@ def test_a_run_starts_from_the_stages_of_another(trained, tmp_path):
     )  # fmt: skip
     matching_experiment.run(more)
     first = keras.saving.load_model(
-        matching_experiment.start_file(settings.run_dir, refit=False), compile=False
+        matching_start.start_file(settings.run_dir, refit=False), compile=False
     )
     for mine, other in zip(
         runs.load(more.run_dir).model.text_branch.get_weights(),
@@ -188,9 +230,6 @@ def test_a_run_starts_from_the_stages_of_another(trained, tmp_path):
         strict=True,
     ):
         np.testing.assert_array_equal(mine, other)
-    assert "refit" in str(matching_experiment.start_file(settings.run_dir, refit=True))
-    with pytest.raises(runs.RunError, match="no stage"):
-        matching_experiment.start_file(more.run_dir, refit=True)
 
 
 def cnn_after(run_dir, stage):
@@ -214,6 +253,27 @@ def test_live_pixels_move_the_cnn_in_s4_only_and_it_resumes_there(trained, tmp_p
     for mine, resumed in zip(end, cnn_after(live.run_dir, "2_S4T"), strict=True):
         np.testing.assert_allclose(mine, resumed, atol=1e-6)
     assert runs.load(live.run_dir).model.backbone is not None
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize("name", ["flickr30k_vgg19_finetuned", "flickr30k_resnet152_finetuned"])
+def test_flagfiles_of_raw_images_start(trained, tmp_path, name):
+    """Crop, flip and the paper's backbone; only sizes are smaller."""
+    ours, _ = trained
+    (path,) = (one for one in FLAGFILES if one.stem == name)
+    asked = settings_of(
+        f"--flagfile={path}", f"--run_dir={tmp_path / 'run'}", f"--data_dir={ours.data_dir}",
+        "--backbone_weights=none",
+    )  # fmt: skip
+    assert asked.live_images and asked.crop and asked.flip and asked.backbone in name
+    small = dataclasses.replace(
+        asked, image_size=32, batch_size=2, embed_dim=8, word_dim=4, min_count=1,
+        stages="S1:steps=1;S4T:steps=1:learning_rate=0.00002",
+    )  # fmt: skip
+    result = matching_experiment.run(small)
+    assert [stage["name"] for stage in result["stages"]] == ["1_S1", "2_S4T"]
+    before, after = cnn_after(small.run_dir, "1_S1"), cnn_after(small.run_dir, "2_S4T")
+    assert any((a != b).any() for a, b in zip(before, after, strict=True))
 
 
 def test_precomputed_features(trained, tmp_path):
@@ -244,12 +304,11 @@ def test_evaluation_and_ensemble(trained, tmp_path):
     assert json.loads((tmp_path / "both.json").read_text())["runs"] == [settings.run_dir] * 2
 
 
+@pytest.mark.heavy
 def test_search_in_photos_and_in_sentences(trained, tmp_path):
     settings, _ = trained
     photos = tmp_path / "photos"
     photos.mkdir()
-    import tensorflow as tf
-
     for number in range(3):
         pixels = np.random.default_rng(number).integers(0, 255, (40, 50, 3), np.uint8)
         (photos / f"{number}.png").write_bytes(tf.io.encode_png(pixels).numpy())

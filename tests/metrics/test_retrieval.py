@@ -34,9 +34,10 @@ def by_sorting(scores, image_of):
 IMAGE_OF = RNG.permutation(np.repeat(np.arange(30), RNG.integers(1, 8, 30)))
 
 
-@pytest.mark.parametrize("block", [1, 100, 10**6])
-def test_equals_the_sorted_protocol(monkeypatch, block):
+@pytest.mark.parametrize(("block", "held"), [(1, 2**30), (100, 0), (100, 2**30), (10**6, 0)])
+def test_equals_the_sorted_protocol(monkeypatch, block, held):
     monkeypatch.setattr(retrieval, "_BLOCK_VALUES", block)
+    monkeypatch.setattr(retrieval, "_HELD", held)
     images, captions = unit(30, 8), unit(len(IMAGE_OF), 8)
     captions += images[IMAGE_OF]
     expected = by_sorting(images @ captions.T, IMAGE_OF)
@@ -48,7 +49,10 @@ def test_equals_the_sorted_protocol(monkeypatch, block):
         assert found == pytest.approx(expected)
 
 
-def test_order_scores():
+@pytest.mark.parametrize("held", [0, 2**30])
+def test_order_scores(monkeypatch, held):
+    monkeypatch.setattr(retrieval, "_CACHED", 7)
+    monkeypatch.setattr(retrieval, "_HELD", held)
     images, captions = np.abs(unit(12, 4)), np.abs(unit(24, 4))
     image_of = np.arange(24) // 2
     scores = np.array([[-(np.maximum(0, c - i) ** 2).sum() for c in captions] for i in images])
@@ -105,11 +109,32 @@ def test_folds_are_means_over_parts_in_order():
     assert whole == pytest.approx({k: np.mean([part[k] for part in parts]) for k in parts[0]})
 
 
-def test_ensembles_average_scores():
-    one, two = RNG.normal(size=(2, 4, 8))
-    np.testing.assert_allclose(retrieval.ensemble_scores([one, two]), (one + two) / 2, atol=1e-6)
-    with pytest.raises(ValueError, match="different shapes"):
-        retrieval.ensemble_scores([one, two[:3]])
+@pytest.mark.parametrize("held", [0, 2**30])
+@pytest.mark.parametrize("folds", [1, 3])
+def test_ensembles_average_scores(monkeypatch, tmp_path, held, folds):
+    monkeypatch.setattr(retrieval, "_BLOCK_VALUES", 50)
+    monkeypatch.setattr(retrieval, "_HELD", held)
+    image_of = np.tile(np.arange(12), 3)  # captions of one image lie apart
+    one = retrieval.Member(unit(12, 4), unit(36, 4))
+    two = retrieval.Member(np.abs(unit(12, 5)), np.abs(unit(36, 5)), "order")
+    matrices = [retrieval.similarity(m.images, m.captions, measure=m.measure) for m in (one, two)]
+    size, parts = 12 // folds, []
+    for start in range(0, 12, size):
+        columns = np.flatnonzero((image_of >= start) & (image_of < start + size))
+        mean = (matrices[0] + matrices[1])[start : start + size, columns] / 2
+        parts.append(by_sorting(mean, image_of[columns] - start))
+    expected = {name: np.mean([part[name] for part in parts]) for name in parts[0]}
+    assert retrieval.ensemble_metrics([one, two], image_of, folds=folds) == pytest.approx(expected)
+    np.save(tmp_path / "one.npy", matrices[0])
+    stored = [np.load(tmp_path / "one.npy", mmap_mode="r"), matrices[1]]
+    found = retrieval.retrieval_metrics_of_scores(stored, image_of, folds=folds)
+    assert found == pytest.approx(expected)
+
+
+def test_members_of_other_data_are_refused():
+    one, two = (retrieval.Member(unit(n, 3), unit(4 * n, 3)) for n in (4, 2))
+    with pytest.raises(ValueError, match="same images and captions"):
+        retrieval.ensemble_metrics([one, two], np.arange(16) // 4)
 
 
 @pytest.mark.parametrize(

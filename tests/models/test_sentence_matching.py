@@ -246,6 +246,23 @@ def make_batches(start, count):
     return tf.data.Dataset.range(start, start + count).map(at)
 
 
+def test_gradients_of_words_are_summed_before_they_are_clipped():
+    """The norm of a word's gradient is that of its sum over the batch, not over its places."""
+    model, batch = make_model(), make_batch()
+    begin(model, dataclasses.replace(TRIPLET, clip=1e-3))
+    batch["caption_ids"][:] = 5  # one word, 40 times
+    table = model.text_branch.get_layer("embedding").table
+    seen = []
+    apply = model.optimizer.apply
+    model.optimizer.apply = lambda gradients, variables: (
+        seen.append(dict(zip([v.path for v in variables], gradients, strict=True))),
+        apply(gradients, variables),
+    )
+    model.train_on_batch(batch)
+    gradient = seen[0][table.path]
+    assert tuple(gradient.shape) == tuple(table.shape) and not hasattr(gradient, "indices")
+
+
 def test_a_stage_resumes_where_it_stopped(tmp_path):
     stage = dataclasses.replace(JOINT, mode="alternating", ramp=True, steps=6)
 

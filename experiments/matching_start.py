@@ -1,0 +1,121 @@
+"""The weights that a matching run, or one of its stages, begins with."""
+
+from __future__ import annotations
+
+import dataclasses
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+from absl import logging
+
+from experiments.matching_flags import DIGEST, Settings, parse_stages
+from imgtext_tf import runs
+from imgtext_tf.data import text
+from imgtext_tf.models.sentence_matching import SentenceMatching
+from imgtext_tf.stages import Stage
+
+VOCABULARY = "vocabulary.txt"  # in the folder of stages: that of train and val is another one
+
+
+def settings_of(run_dir: runs.RunDirectory) -> Settings:
+    """The settings that a run was begun with."""
+    saved = runs.read_json(run_dir.settings_file)["settings"]
+    saved.pop(DIGEST, None)
+    return Settings(**saved | {"classifier_units": tuple(saved["classifier_units"])})
+
+
+def chooses(settings: Settings, stage: Stage) -> bool:
+    """Whether a stage hands on its best weights on val, not its last.
+
+    Where the encoders stay, so does the recall: no weights are better than the last.
+    """
+    return settings.stage_start == "best" and stage.train != ("classifier",)
+
+
+def take_start(
+    model: SentenceMatching, vocabulary: text.Vocabulary, folder: str, *, refit: bool
+) -> None:
+    """Gives a model the weights that another run ended with.
+
+    Args:
+        model: of the run that begins.
+        vocabulary: of the run that begins.
+        folder: of the other run.
+        refit: see `start_file`.
+
+    Raises:
+        runs.RunError: if that run is not finished, or has no such weights.
+        ValueError: if it is of another model or other words.
+    """
+    path = start_file(folder, refit=refit)
+    words = path.parent.parent / VOCABULARY
+    if not words.exists() and path.parent == pathlib.Path(folder):
+        words = runs.RunDirectory(folder).vocabulary_file
+    if not words.exists():  # of an older version
+        logging.warning("%s: its words are not known; only shapes are compared", path)
+    elif text.Vocabulary.load(words).words != vocabulary.words:
+        raise ValueError(f"{words}: has other words than this run; use the same data, --min_count, "
+                         "--tokens and --scan_vocabulary")  # fmt: skip
+    take_weights(model, path)
+    logging.info("begins with %s", path)
+
+
+def start_file(folder: str, *, refit: bool) -> pathlib.Path:
+    """The weights that a finished run left after its last stage.
+
+    Args:
+        folder: of the run, or of an imported checkpoint.
+        refit: those of its training on train and val, not the best ones on val: weights that have
+            seen val must not be chosen on it.
+
+    Raises:
+        runs.RunError: if the run is not finished or has no such weights.
+    """
+    run = runs.RunDirectory(folder)
+    if run.model_file("best").exists() and not (run.path / "stages").exists():
+        return run.model_file("best")  # an imported checkpoint
+    if not run.result_file.exists():
+        raise runs.RunError(f"--start={folder}: has no {run.result_file.name}: train that run to "
+                            "its end first")  # fmt: skip
+    settings, result = settings_of(run), runs.read_json(run.result_file)
+    if refit and not settings.refit:
+        raise runs.RunError(f"--start={folder}: was not trained on train and val; train it with "
+                            "--refit, or this run with --norefit")  # fmt: skip
+    name = _last_stage(result, refit=refit)
+    which = "best"
+    if refit or not chooses(settings, {one.name: one for one in parse_stages(settings)}[name]):
+        which = "last"
+    path = run.path / ("refit" if refit else "") / "stages" / name / f"model_{which}.keras"
+    if not path.exists():
+        raise runs.RunError(f"--start={folder}: {path} is missing; train that run again")
+    return path
+
+
+def _last_stage(result: Mapping[str, Any], *, refit: bool) -> str:
+    done = result.get("stages", ()) if refit else result.get("chosen", result.get("stages", ()))
+    if not done or any(stage["status"] != "finished" for stage in done):
+        raise runs.RunError(f"--start={result.get('settings', {}).get('run_dir', '')}: its result "
+                            "names no finished stages; train that run to its end")  # fmt: skip
+    return done[-1]["name"]
+
+
+def take_weights(model: SentenceMatching, path: pathlib.Path) -> None:
+    """Gives the model the weights of a saved one.
+
+    Raises:
+        ValueError: if that is another model.
+    """
+    weights = keras.saving.load_model(path, compile=False).get_weights()
+    shapes = [[tuple(one.shape) for one in some] for some in (weights, model.get_weights())]
+    if shapes[0] != shapes[1]:
+        raise ValueError(f"{path}: its weights have other shapes than this run's model; use the "
+                         "same data, vocabulary and model flags")  # fmt: skip
+    model.set_weights(weights)
+
+
+def chosen(stage: Stage, done: Mapping[str, Any]) -> Stage:
+    """The stage up to the step with the best recall on val; all of it where the encoders stay."""
+    best = done["best_step"] if stage.train != ("classifier",) else None
+    return dataclasses.replace(stage, steps=best or done["step"])

@@ -1,0 +1,158 @@
+"""Where a run may begin: no training here, only the files that one leaves."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+
+from experiments import compare_matching, matching_experiment, matching_start
+from experiments.matching_flags import Settings, parse_stages
+from imgtext_tf import runs, training
+from imgtext_tf.data.text import Vocabulary
+from imgtext_tf.models import sentence_matching
+from imgtext_tf.models.sentence_matching import SentenceMatching
+
+WORDS = ("<start>", "<end>", "dog", "cat")
+STAGES = "S1:steps=3;S2:steps=2"
+
+
+def write_run(folder, *, seed=0, finished=True, stages=STAGES, metrics=None, **settings):
+    given = Settings(run_dir=str(folder), seed=seed, stages=stages, **settings)
+    run = runs.RunDirectory(folder)
+    runs.write_json(
+        run.settings_file,
+        {"script": "s", "module": "m", "settings": dataclasses.asdict(given) | {"data_sha256": ""}},
+    )
+    done = [{"name": stage.name, "status": "finished", "step": 3, "best_step": 2}
+            for stage in parse_stages(given)]  # fmt: skip
+    for part in ("", "refit") if given.refit else ("",):
+        for stage in done:
+            where = run.path / part / "stages" / stage["name"]
+            where.mkdir(parents=True)
+            for which in ("best", "last"):
+                (where / f"model_{which}.keras").touch()
+        Vocabulary(WORDS).save(run.path / part / "stages" / matching_start.VOCABULARY)
+    if finished:
+        outcome = {"stages": done} | ({"chosen": done} if given.refit else {})
+        dataset = {"name": "made", "kind": "synthetic", "manifest_sha256": "d"}
+        runs.write_json(
+            run.result_file,
+            {"seed": seed, "dataset": dataset, "metrics": metrics or {}, **outcome},
+        )
+    return str(run.path)
+
+
+def test_the_last_stage_of_a_finished_run(tmp_path):
+    folder = write_run(tmp_path / "a", refit=True)
+    # S2 trains the classifier only: its best step says nothing.
+    expected = tmp_path / "a" / "stages" / "2_S2" / "model_last.keras"
+    assert matching_start.start_file(folder, refit=False) == expected
+    again = matching_start.start_file(folder, refit=True)
+    assert again == tmp_path / "a" / "refit" / "stages" / "2_S2" / "model_last.keras"
+    one = write_run(tmp_path / "b", stages="S1:steps=3")
+    assert matching_start.start_file(one, refit=False).name == "model_best.keras"
+    last = write_run(tmp_path / "c", stages="S1:steps=3", stage_start="last")
+    assert matching_start.start_file(last, refit=False).name == "model_last.keras"
+    ten = write_run(tmp_path / "d", stages=";".join(["S1:steps=3"] * 10))
+    assert matching_start.start_file(ten, refit=False).parent.name == "10_S1"
+
+
+def test_unfinished_weights_are_refused(tmp_path):
+    with pytest.raises(runs.RunError, match="train that run to its end"):
+        matching_start.start_file(write_run(tmp_path / "a", finished=False), refit=False)
+    with pytest.raises(runs.RunError, match="train it with --refit"):
+        matching_start.start_file(write_run(tmp_path / "b"), refit=True)
+    folder = write_run(tmp_path / "c")
+    (tmp_path / "c" / "stages" / "2_S2" / "model_last.keras").unlink()
+    with pytest.raises(runs.RunError, match="is missing"):
+        matching_start.start_file(folder, refit=False)
+
+
+def model_of(dim=4):
+    training.set_seed(0)
+    return SentenceMatching(
+        sentence_matching.image_branch((3,), embed_dim=dim),
+        sentence_matching.text_branch(6, embed_dim=dim, word_dim=2),
+        sentence_matching.modality_classifier(dim, units=(2,)),
+    )
+
+
+def test_weights_are_taken_from_the_same_words_and_model_only(tmp_path):
+    folder = write_run(tmp_path / "a", stages="S1:steps=3")
+    first = model_of()
+    first.set_weights([weight + 1 for weight in first.get_weights()])
+    runs.save_model(first, matching_start.start_file(folder, refit=False))
+    model = model_of()
+    matching_start.take_start(model, Vocabulary(WORDS), folder, refit=False)
+    for mine, theirs in zip(model.get_weights(), first.get_weights(), strict=True):
+        np.testing.assert_array_equal(mine, theirs)
+    with pytest.raises(ValueError, match="has other words"):
+        other = Vocabulary((*WORDS[:3], "bird"))
+        matching_start.take_start(model, other, folder, refit=False)
+    with pytest.raises(ValueError, match="other shapes"):
+        matching_start.take_start(model_of(5), Vocabulary(WORDS), folder, refit=False)
+
+
+def test_an_imported_checkpoint_is_a_start(tmp_path):
+    runs.save_model(model_of(), tmp_path / "model_best.keras")
+    Vocabulary(("other",)).save(tmp_path / "vocabulary.txt")
+    assert matching_start.start_file(str(tmp_path), refit=False).parent == tmp_path
+    with pytest.raises(ValueError, match="has other words"):
+        matching_start.take_start(model_of(), Vocabulary(WORDS), str(tmp_path), refit=False)
+
+
+def test_no_classifier_without_a_trained_embedding(tmp_path):
+    settings = Settings(run_dir=str(tmp_path), data_dir="nowhere", stages="S2:steps=1;S3:steps=1")
+    with pytest.raises(ValueError, match="1_S2 comes first and trains no triplets"):
+        matching_experiment.run(settings)
+
+
+def results(tmp_path, kind, values, **settings):
+    return tuple(
+        write_run(
+            tmp_path / f"{kind}{seed}", seed=seed,
+            metrics={"test/rsum": value, "test/probe_accuracy": value / 1000},
+            **{name: one[seed] for name, one in settings.items()},
+        )
+        for seed, value in enumerate(values)
+    )  # fmt: skip
+
+
+def test_pairs_are_compared(tmp_path):
+    first = results(tmp_path, "base", [240.0, 250.0, 245.0, 243.0, 247.0])
+    second = results(tmp_path, "adversarial", [241.0, 252.0, 246.0, 245.0, 248.0], start=first)
+    # In another order: a run belongs to the one that it began with.
+    page = compare_matching.run(
+        compare_matching.Settings(first[::-1], second, output=str(tmp_path / "page.md"))
+    )
+    assert (tmp_path / "page.md").read_text() == page
+    lines = {line.split("|")[1].strip(): line for line in page.splitlines() if "|" in line}
+    # Differences 1, 2, 1, 2, 1: mean 1.4, standard deviation 0.548.
+    assert "| 245.0 ± 3.8 | 246.4 ± 4.0 | +1.4 ± 0.5 | +1.0 to +1.8 |" in lines["rsum"]
+    assert "| 0.245 ± 0.004 | 0.246 ± 0.004 | +0.001 ± 0.001 |" in lines["probe_accuracy"]
+    assert "i2t_r1" not in lines and "5 pairs (seeds 0, 1, 2, 3, 4)" in page
+    assert "say little" in compare_matching.table(
+        compare_matching.pair(*([compare_matching.read(one)] for one in (first[0], second[0])))
+    )
+
+
+def test_what_makes_no_pairs_is_named(tmp_path):
+    first = results(tmp_path, "base", [240.0, 250.0])
+    second = results(tmp_path, "other", [241.0, 252.0], start=first)
+    with pytest.raises(ValueError, match="the run that it began with.*is not among --first"):
+        compare_matching.run(compare_matching.Settings(first[:1], second))
+    with pytest.raises(ValueError, match="one run for each"):
+        compare_matching.run(compare_matching.Settings(first, (second[0], second[0])))
+    alone = write_run(tmp_path / "alone", seed=7)
+    with pytest.raises(ValueError, match="a run of its seed 7"):
+        compare_matching.run(compare_matching.Settings(first, (alone,)))
+    result = tmp_path / "other0" / "result.json"
+    changed = json.loads(result.read_text())
+    changed["dataset"]["manifest_sha256"] = "e"
+    result.write_text(json.dumps(changed))
+    with pytest.raises(ValueError, match="other data"):
+        compare_matching.run(compare_matching.Settings(first, second))
+    with pytest.raises(runs.RunError, match="train it to its end"):
+        open_run = write_run(tmp_path / "open", finished=False)
+        compare_matching.run(compare_matching.Settings((open_run,), second))
