@@ -11,14 +11,13 @@ import functools
 import pathlib
 from typing import Any
 
-import keras
 import numpy as np
 from absl import logging
 
 from experiments import matching_data, matching_report, matching_trained
 from experiments.matching_data import Batches, Data, Part
 from experiments.matching_flags import DIGEST, EVALUATION, Settings, parse_stages
-from imgtext_tf import runs, training
+from imgtext_tf import runs, training, untrusted
 from imgtext_tf.data import text
 from imgtext_tf.models import sentence_matching
 from imgtext_tf.models.sentence_matching import SentenceMatching
@@ -264,7 +263,7 @@ def _take_weights(model: SentenceMatching, path: pathlib.Path) -> None:
     """
     if not path.exists():
         return
-    weights = keras.saving.load_model(path, compile=False).get_weights()
+    weights = untrusted.load_model(path).get_weights()
     shapes = [[tuple(one.shape) for one in some] for some in (weights, model.get_weights())]
     if shapes[0] != shapes[1]:
         raise ValueError(f"{path}: its weights have other shapes than this run's model; use the "

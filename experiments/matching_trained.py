@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 
-import keras
-
 from experiments import matching_data
 from experiments.matching_data import Batches, Data
 from experiments.matching_flags import DIGEST, EVALUATION, Settings
-from imgtext_tf import runs, training
+from imgtext_tf import runs, training, untrusted
 from imgtext_tf.data import text
 from imgtext_tf.models.sentence_matching import SentenceMatching
 
@@ -42,10 +40,10 @@ def open_trained(settings: Settings) -> Trained:
     saved["classifier_units"] = tuple(saved["classifier_units"])
     settings = Settings(**saved | given)
     training.set_precision(settings.mixed_precision, scaled=False)
-    model = keras.saving.load_model(run_dir.model_file("best"), compile=False)
+    model = untrusted.load_model(run_dir.model_file("best"))
     encoder = model.backbone
     if run_dir.backbone_file.exists():
-        encoder = keras.saving.load_model(run_dir.backbone_file, compile=False)
+        encoder = untrusted.load_model(run_dir.backbone_file)
     data = matching_data.open_data(settings, encoder)
     vocabulary = text.Vocabulary.load(run_dir.vocabulary_file)
     batches = Batches(data.parts[settings.eval_split], vocabulary, settings, settings.seed)

@@ -110,7 +110,7 @@ def _name_of(image: str, root: pathlib.Path) -> str | None:
 
 def _sheet(settings: Settings, index: image_index.ImageIndex, found: list[tuple[str, float]]):
     def picture(path: pathlib.Path) -> np.ndarray:
-        data = pathlib.Path(path).read_bytes()
+        data = images.read_file(path)
         return figures.thinned(images.upright(images.checked_pixels(data), data))
 
     row = retrieval_figures.Ranking(
