@@ -136,7 +136,7 @@ def _description(path: pathlib.Path) -> dict[str, Any]:
     """
     try:
         content = untrusted.read_json(path)
-        untrusted.need(content, {"root": str, "run_dir": str}, path)
+        untrusted.need(content, {"root": str}, path)
         return content
     except untrusted.DamagedError as error:
         raise ImageIndexError(f"{error}; index the photos again in another folder") from error
