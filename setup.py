@@ -24,7 +24,7 @@ RUNTIME = [
     "tensorflow-text==2.21.*",
     "tqdm",
 ]
-TEST = ["pytest>=8", "pytest-xdist>=3.6", "ruff"]
+TEST = ["hypothesis>=6", "pytest>=8", "pytest-xdist>=3.6", "ruff"]
 
 setup(
     name="imgtext_tf",

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import logging as standard_logging
 import pathlib
+import re
 import signal
 import sys
 from collections.abc import Callable, Sequence
 
+import tensorflow as tf
 from absl import app, flags, logging
 
 from imgtext_tf import runs, training
@@ -127,6 +129,17 @@ def numbers(name: str, values: Sequence[str], kind: type = int) -> tuple:
         raise app.UsageError(f"--{name}: {error}; give {what}, comma-separated") from None
 
 
+def data_fault(error: tf.errors.OpError) -> str:
+    """What the input pipeline found wrong with the data; "" if TensorFlow itself failed.
+
+    TensorFlow turns an error of Python code in a pipeline into one of its own, with a traceback.
+    """
+    found = re.findall(r"^(?:[\w.]*\.)?(?:\w*Error): (.+)$", str(error.message), re.M)
+    ours = re.search(r"\b(?:ImageError|ShardError|ExampleError|CaptionError|FeatureError): ",
+                     str(error.message))  # fmt: skip
+    return found[-1] if found and ours else ""
+
+
 def run_main(main: Callable[[list[str]], object]) -> None:
     """Starts a script: finds its flagfiles, parses its flags, logs to standard error.
 
@@ -143,9 +156,12 @@ def run_main(main: Callable[[list[str]], object]) -> None:
         before = signal.signal(signal.SIGTERM, stop)
         try:
             result = main(argv)
-        except MISTAKES as error:
+        except (*MISTAKES, tf.errors.OpError) as error:
             logging.debug("where it happened:", exc_info=True)
-            sys.exit(f"error: {error} (--verbosity=1 shows where)")
+            message = data_fault(error) if isinstance(error, tf.errors.OpError) else str(error)
+            if not message:
+                raise
+            sys.exit(f"error: {message} (--verbosity=1 shows where)")
         except KeyboardInterrupt:
             print("stopped: run the same command to go on", file=sys.stderr)
             sys.exit(STOPPED)

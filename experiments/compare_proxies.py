@@ -14,8 +14,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import gzip
-import json
-import pathlib
 import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -32,7 +30,7 @@ from experiments import (
 )
 from experiments.retrieval_data import Data
 from experiments.retrieval_flags import Settings
-from imgtext_tf import runs, text_similarity
+from imgtext_tf import runs, text_similarity, untrusted
 from imgtext_tf.data import fasttext, photos
 from imgtext_tf.metrics import triplet_agreement
 from imgtext_tf.models import semantic_retrieval
@@ -252,7 +250,7 @@ def read_captions(path: str) -> dict[str, list[str]]:
         ValueError: if it is neither.
     """
     try:
-        data = json.loads(pathlib.Path(path).read_text(encoding="utf-8"))
+        data = untrusted.parse_json(untrusted.read_bytes(path, most=None))
         if isinstance(data, dict):
             data = [{"image_id": key, "caption": value} for key, value in data.items()]
         captions: dict[str, list[str]] = {}

@@ -15,7 +15,6 @@ import dataclasses
 import pathlib
 from typing import Any
 
-import keras
 import numpy as np
 import tensorflow as tf
 from absl import app, flags, logging
@@ -23,7 +22,7 @@ from absl import app, flags, logging
 from experiments import common_flags, retrieval_data, retrieval_report
 from experiments.retrieval_data import Data
 from experiments.retrieval_flags import Settings
-from imgtext_tf import figures, retrieval_figures, runs
+from imgtext_tf import figures, retrieval_figures, runs, untrusted
 from imgtext_tf.data import examples, images
 
 _PER_PAGE = 5
@@ -122,7 +121,7 @@ def _vectors(settings: Settings, data: Data, run_dir: runs.RunDirectory) -> np.n
     split = settings.eval_split
     if not run_dir.model_file("best").exists():
         return retrieval_report.baseline_vectors(settings, data, split)
-    model = keras.saving.load_model(run_dir.model_file("best"), compile=False)
+    model = untrusted.load_model(run_dir.model_file("best"))
     regions = data.splits[split].regions
     # A run with a tuned backbone takes images.
     if "regions" in model.input and model.input["regions"].shape[-1] != regions.shape[-1]:

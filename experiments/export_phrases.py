@@ -15,7 +15,6 @@ from __future__ import annotations
 import dataclasses
 import pathlib
 
-import keras
 import numpy as np
 from absl import app, flags, logging
 
@@ -23,7 +22,7 @@ from experiments import common_flags, fusion_data, settings_flags
 from experiments.fusion_flags import Settings as FusionSettings
 from experiments.fusion_phrases import Phrases
 from experiments.phrase_generation import PhraseGenerator
-from imgtext_tf import phrase_export, runs, search
+from imgtext_tf import phrase_export, runs, search, untrusted
 from imgtext_tf.models import query_encoder
 
 
@@ -101,7 +100,7 @@ def _chain(settings: Settings) -> phrase_export.ImageToLabel:
         query_encoder.encoder_of(text.model),
         text.preprocessing,
         visual,
-        keras.saving.load_model(case.model_file("last"), compile=False),
+        untrusted.load_model(case.model_file("last")),
         channels=fusion_data.kept_channels(
             visual.output_shape[-1], saved["strength"] or 1.0, saved["case"][3]
         ),

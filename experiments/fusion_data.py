@@ -16,7 +16,7 @@ from absl import logging
 
 from experiments import phrase_data, phrase_report
 from experiments.fusion_flags import Settings
-from imgtext_tf import encoders, evaluation, runs
+from imgtext_tf import encoders, evaluation, runs, untrusted
 from imgtext_tf.data import features, photos, shards
 from imgtext_tf.models import phrase_generator
 
@@ -157,7 +157,7 @@ def visual_encoder(settings: Settings) -> keras.Model:
     """The visual embedding model, kept in the run's folder: an export must have the same."""
     path = pathlib.Path(settings.run_dir, VISUAL)
     if settings.run_dir and path.exists():
-        return keras.saving.load_model(path, compile=False)
+        return untrusted.load_model(path)
     encoder = encoders.image_encoder(
         settings.backbone,
         weights=None if settings.backbone_weights == "none" else settings.backbone_weights,
@@ -193,10 +193,10 @@ def _bottlenecks(settings: Settings, encoder: keras.Model, cache: features.Featu
         saved[name] == getattr(settings, name) for name in ("image_size", "central_fraction")
     )
     if run.backbone_file.exists() and same_view:
-        backbone = keras.saving.load_model(run.backbone_file, compile=False)
+        backbone = untrusted.load_model(run.backbone_file)
         if _same_weights(backbone, encoder):
             # Both models look at the images through one backbone: once is enough.
-            model = keras.saving.load_model(run.model_file("best"), compile=False)
+            model = untrusted.load_model(run.model_file("best"))
             embedder = phrase_generator.embedder(model)
 
             def of_cache(reader: shards.ShardReader) -> np.ndarray:

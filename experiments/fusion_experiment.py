@@ -20,7 +20,7 @@ from experiments import fusion_data, fusion_report
 from experiments.fusion_data import Photos
 from experiments.fusion_flags import PHRASE_SETS, Settings
 from experiments.fusion_phrases import Phrases
-from imgtext_tf import runs, training
+from imgtext_tf import runs, training, untrusted
 from imgtext_tf.models import fusion_classifier
 
 # One model: variant, visual strength, phrase set ("" where no phrase is seen), seed, fold.
@@ -154,9 +154,9 @@ def _run_case(
     folder = pathlib.Path(settings.run_dir, "cases", name_of(case))
     predictions = folder / "predictions.npz"
     if predictions.exists():
-        with np.load(predictions) as arrays:
-            if np.array_equal(arrays["ids"], test.ids):
-                return {"status": "finished", "seconds": 0.0, "logits": arrays["logits"]}
+        arrays = untrusted.load_npz(predictions)
+        if np.array_equal(arrays["ids"], test.ids):
+            return {"status": "finished", "seconds": 0.0, "logits": arrays["logits"]}
     make = functools.partial(_inputs, settings, case, phrases.get(phrase_set))
     inputs = make(train)
     training.set_seed(seed, settings.deterministic)

@@ -7,14 +7,13 @@ import pathlib
 import re
 from collections.abc import Collection, Sequence
 
-import keras
 import numpy as np
 import tensorflow as tf
 from nltk.stem.snowball import SnowballStemmer
 
 from experiments import phrase_report
 from experiments.fusion_flags import Settings
-from imgtext_tf import runs, search
+from imgtext_tf import runs, search, untrusted
 from imgtext_tf.data import grams
 from imgtext_tf.models import phrase_generator, query_encoder
 
@@ -85,7 +84,7 @@ def output_space(generator: str, size: str) -> tuple[list[str], np.ndarray]:
         index = search.load(pathlib.Path(generator, phrase_report.INDEX))
         return index.ids, np.asarray(index.vectors)
     run = runs.RunDirectory(generator)
-    model = keras.saving.load_model(run.model_file("best"), compile=False)
+    model = untrusted.load_model(run.model_file("best"))
     names = run.vocabulary_file.read_text(encoding="utf-8").split("\n")[:-1]
     return names, phrase_generator.query_weights(model)
 

@@ -43,12 +43,17 @@ def read_checkpoint(path: str) -> tuple[Mapping[str, np.ndarray], Mapping[str, n
             "reading a checkpoint of vsepp needs PyTorch: pip install torch"
         ) from error
     # The options are an argparse.Namespace; nothing else is let in.
-    with torch.serialization.safe_globals([argparse.Namespace]):
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    if not isinstance(content, dict) or len(content.get("model", ())) != 2:
-        raise vsepp.CheckpointError(f"{path}: has no pair of state dicts under 'model'")
-    states = [{name: value.numpy() for name, value in one.items()} for one in content["model"]]
-    return *states, vars(content.get("opt", argparse.Namespace()))
+    try:
+        with torch.serialization.safe_globals([argparse.Namespace]):
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise
+    except Exception as error:  # PyTorch and pickle raise whatever they trip over
+        raise vsepp.CheckpointError(
+            f"{path}: is no checkpoint, or holds more than weights and options: {error!s:.300}"
+        ) from error
+    states, options = vsepp.parts(content, path)
+    return *({name: value.numpy() for name, value in one.items()} for one in states), options
 
 
 def run(checkpoint: str, scan_vocabulary: str, run_dir: str) -> sentence_matching.SentenceMatching:
@@ -70,6 +75,8 @@ def run(checkpoint: str, scan_vocabulary: str, run_dir: str) -> sentence_matchin
             f"{sizes['vocabulary_size']}: use the vocabulary it was trained with"
         )
     measure, absolute = options.get("measure", "cosine"), bool(options.get("use_abs", False))
+    if measure not in ("cosine", "order"):
+        raise vsepp.CheckpointError(f"{checkpoint}: was trained with measure {measure!r:.80}")
     own_cnn = any(name.removeprefix("module.").startswith("cnn.") for name in image_state)
     settings = Trained(
         run_dir=run_dir,
@@ -89,7 +96,10 @@ def run(checkpoint: str, scan_vocabulary: str, run_dir: str) -> sentence_matchin
         bidirectional=sizes["bidirectional"],
         **common,
     )
-    vsepp.assign(images, texts, image_state, text_state)
+    try:
+        vsepp.assign(images, texts, image_state, text_state)
+    except ValueError as error:
+        raise vsepp.CheckpointError(f"{checkpoint}: {error}") from error
     classifier = branches.modality_classifier(sizes["embed_dim"])
     model = sentence_matching.SentenceMatching(images, texts, classifier, measure=measure)
     directory = runs.RunDirectory(run_dir)

@@ -7,11 +7,10 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any
 
-import keras
 from absl import logging
 
 from experiments.matching_flags import DIGEST, Settings, parse_stages
-from imgtext_tf import runs
+from imgtext_tf import runs, untrusted
 from imgtext_tf.data import text
 from imgtext_tf.models.sentence_matching import SentenceMatching
 from imgtext_tf.stages import Stage
@@ -107,7 +106,7 @@ def take_weights(model: SentenceMatching, path: pathlib.Path) -> None:
     Raises:
         ValueError: if that is another model.
     """
-    weights = keras.saving.load_model(path, compile=False).get_weights()
+    weights = untrusted.load_model(path).get_weights()
     shapes = [[tuple(one.shape) for one in some] for some in (weights, model.get_weights())]
     if shapes[0] != shapes[1]:
         raise ValueError(f"{path}: its weights have other shapes than this run's model; use the "

@@ -5,12 +5,10 @@ from __future__ import annotations
 import dataclasses
 import os
 
-import keras
-
 from experiments import matching_data, matching_start
 from experiments.matching_data import Batches, Data
 from experiments.matching_flags import EVALUATION, Settings
-from imgtext_tf import runs, training
+from imgtext_tf import runs, training, untrusted
 from imgtext_tf.data import shards, text
 from imgtext_tf.models.sentence_matching import SentenceMatching
 
@@ -43,10 +41,10 @@ def open_trained(settings: Settings) -> Trained:
         given["cache_features"] = settings.cache_features
     settings = dataclasses.replace(saved, **given)
     training.set_precision(settings.mixed_precision, scaled=False)
-    model = keras.saving.load_model(run_dir.model_file("best"), compile=False)
+    model = untrusted.load_model(run_dir.model_file("best"))
     encoder = model.backbone
     if run_dir.backbone_file.exists():
-        encoder = keras.saving.load_model(run_dir.backbone_file, compile=False)
+        encoder = untrusted.load_model(run_dir.backbone_file)
     data = matching_data.open_data(settings, encoder)
     vocabulary = text.Vocabulary.load(run_dir.vocabulary_file)
     batches = Batches(data.parts[settings.eval_split], vocabulary, settings, settings.seed)

@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from experiments import phrase_report
-from imgtext_tf import runs, search
+from imgtext_tf import runs, search, untrusted
 from imgtext_tf.data import images
 from imgtext_tf.models import phrase_generator
 
@@ -38,6 +38,8 @@ class PhraseGenerator:
             SearchError: if its phrases are missing.
         """
         run = runs.load(run_dir, which)
+        kinds = {"image_size": int, "central_fraction": (int, float)}
+        untrusted.need(run.preprocessing, kinds, f"{run_dir}: preprocessing.json")
         self.embedder: keras.Model = phrase_generator.embedder(run.model)
         self.index = search.load(pathlib.Path(run_dir, phrase_report.INDEX), mmap=mmap)
         self.image_size: int = run.preprocessing["image_size"]
@@ -52,12 +54,11 @@ class PhraseGenerator:
         """
         pixels = []
         for path in paths:
-            data = pathlib.Path(path).read_bytes()
+            data = images.read_file(path)
             try:
-                images.check_image(data)
+                image = tf.constant(images.checked_pixels(data))
             except images.ImageError as error:
                 raise images.ImageError(f"{path}: {error}") from error
-            image = images.decode_pixels(tf.constant(data))
             pixels.append(images.eval_crop(image, self.image_size, self.central_fraction))
         return self.embedder.predict_on_batch({"image": tf.stack(pixels)})["embedding"]
 

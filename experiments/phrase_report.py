@@ -13,7 +13,7 @@ from absl import logging
 
 from experiments import phrase_data
 from experiments.phrase_data import Data
-from imgtext_tf import prototypes, runs, search
+from imgtext_tf import prototypes, runs, search, untrusted
 from imgtext_tf.metrics import classification, multilabel
 from imgtext_tf.models import phrase_generator
 
@@ -85,7 +85,7 @@ def report(
         What `result.json` holds.
     """
     split, settings = data.settings.eval_split, data.settings
-    model = keras.saving.load_model(run_dir.model_file("best"), compile=False)
+    model = untrusted.load_model(run_dir.model_file("best"))
     embedder = phrase_generator.embedder(model)
     train, photos = data.embeddings(embedder, "train"), data.embeddings(embedder, split)
     train = train[data.train_rows]

@@ -16,7 +16,7 @@ from absl import logging
 from experiments import relation_data, relation_report, relation_start
 from experiments.relation_data import Data
 from experiments.relation_flags import Settings
-from imgtext_tf import losses, relations, runs, training
+from imgtext_tf import losses, relations, runs, training, untrusted
 from imgtext_tf.data import fasttext, shards, text
 from imgtext_tf.models import relation_classifier
 
@@ -74,7 +74,7 @@ def open_trained(settings: Settings, run_dir: runs.RunDirectory) -> Data:
     readers = relation_data.open_readers(settings)
     encoder = None
     if settings.cache_features and settings.inputs != "text":
-        encoder = keras.saving.load_model(run_dir.backbone_file, compile=False)
+        encoder = untrusted.load_model(run_dir.backbone_file)
     return Data(
         settings,
         readers,

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from imgtext_tf import explain, figures, predict, runs
+from imgtext_tf import explain, figures, predict, runs, untrusted
 from imgtext_tf.data import pairs
 from imgtext_tf.data.shards import BadRecord
 
@@ -33,7 +33,7 @@ class Partial:
         self._file.seek(0)
         head = self._file.readline()
         if head.endswith(b"\n"):
-            if json.loads(head) != identity:
+            if _parsed(head) != dict(identity):
                 self._file.close()
                 raise ValueError(
                     f"{path}: holds predictions of another model or threshold that were stopped; "
@@ -50,7 +50,10 @@ class Partial:
             if not line.endswith(b"\n"):  # cut by a kill
                 self._file.truncate(offset)
                 break
-            record = json.loads(line)
+            record = _parsed(line)
+            if not {"place", "digest", "prediction"} <= set(record):
+                self._file.truncate(offset)  # damaged: predicted again, from here on
+                break
             self._found[record["place"]] = (record["digest"], offset)
             offset += len(line)
 
@@ -84,11 +87,20 @@ class Partial:
         """The predictions in the order of the input."""
         for place in sorted(self._offsets):
             self._file.seek(self._offsets[place])
-            yield json.loads(self._file.readline())["prediction"]
+            yield _parsed(self._file.readline())["prediction"]
 
     def remove(self) -> None:
         """Deletes the file."""
         self._path.unlink()
+
+
+def _parsed(line: bytes) -> dict[str, Any]:
+    """The object of a line; an empty one for a line that is damaged."""
+    try:
+        record = untrusted.parse_json(line)
+    except untrusted.DamagedError:
+        return {}
+    return record if isinstance(record, dict) else {}
 
 
 def write(output: pathlib.Path, partial: Partial) -> dict[str, Any]:
@@ -153,7 +165,7 @@ def draw(
             pair.image,
             title=f"{best} {100 * answer.probability:.0f} %   ({pair.id})",
         )
-        name = re.sub(r"[^\w.-]+", "_", pair.id)[:80]
+        name = re.sub(r"[^A-Za-z0-9_.-]+", "_", pair.id)[:80]
         figures.save(figure, folder / f"{number:04d}_{name}.png")
 
 

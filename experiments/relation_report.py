@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 
 from experiments.relation_data import Data
 from experiments.relation_flags import Settings
-from imgtext_tf import evaluation, figures, relations, runs, training
+from imgtext_tf import evaluation, figures, relations, runs, training, untrusted
 from imgtext_tf.data import examples, images, pipeline
 from imgtext_tf.metrics import calibration, classification
 
@@ -75,7 +75,7 @@ def report(
         What `result.json` holds.
     """
     split = data.settings.eval_split
-    model = keras.saving.load_model(run_dir.model_file("best"), compile=False)
+    model = untrusted.load_model(run_dir.model_file("best"))
     metrics, arrays = evaluation.evaluate_classifier(
         model, data.evaluation_batches(split), data.labels
     )

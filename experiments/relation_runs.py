@@ -14,7 +14,7 @@ from absl import flags
 from experiments import relation_experiment
 from experiments.relation_data import Data
 from experiments.relation_flags import Settings
-from imgtext_tf import relations, runs
+from imgtext_tf import relations, runs, untrusted
 from imgtext_tf.data.edits import Edit, EditedReader
 
 flags.DEFINE_string("classic_run", "", "Run directory of train_classic.")
@@ -78,7 +78,7 @@ def open_run(
     if not run_dir.model_file("best").exists():
         raise runs.RunError(f"{run_dir.model_file('best')} is missing: train the run to its end")
     result = runs.read_json(run_dir.result_file) if run_dir.result_file.exists() else {}
-    model = keras.saving.load_model(run_dir.model_file("best"), compile=False)
+    model = untrusted.load_model(run_dir.model_file("best"))
     return TrainedRun(relation_experiment.open_trained(settings, run_dir), model, result)
 
 

@@ -15,7 +15,7 @@ import scipy.sparse
 from absl import logging
 
 from experiments.retrieval_flags import Settings
-from imgtext_tf import encoders, layers, runs
+from imgtext_tf import encoders, layers, runs, untrusted
 from imgtext_tf.data import features, photos, region_features, shards
 from imgtext_tf.models import semantic_retrieval
 from imgtext_tf.text_similarity import TfIdf
@@ -255,8 +255,13 @@ def open_whitening(settings: Settings, regions: np.ndarray) -> dict[str, np.ndar
             )
         return {"mean": np.zeros(channels, np.float32), "projection": np.eye(channels, dtype="f4")}
     if settings.whitening:
-        with np.load(settings.whitening) as file:
-            return dict(file)
+        found = untrusted.load_npz(settings.whitening)
+        shapes = {name: found[name].shape for name in found}
+        projection = shapes.get("projection", ())
+        if shapes.get("mean") != (channels,) or len(projection) != 2 or channels not in projection:
+            raise ValueError(f"--whitening={settings.whitening}: holds {shapes}, not mean and "
+                             f"projection of {channels} channels")  # fmt: skip
+        return found
     limit, floor = settings.whitening_regions, settings.whitening_floor
     return fit_whitening(regions, limit=limit, floor=floor)
 

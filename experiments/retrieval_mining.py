@@ -12,7 +12,7 @@ from absl import logging
 
 from experiments.retrieval_data import Split
 from experiments.retrieval_flags import Settings
-from imgtext_tf import mining, runs
+from imgtext_tf import mining, runs, untrusted
 from imgtext_tf.data import shape_batches
 from imgtext_tf.models import semantic_retrieval
 from imgtext_tf.models.semantic_retrieval import TripletModel
@@ -120,8 +120,7 @@ class TripletFeed(keras.callbacks.Callback):
                     f"{path} is missing, and step {self._step} goes on with its triplets: delete "
                     "the run's folder to start anew"
                 )
-            with np.load(path) as file:
-                self._triplets = file["triplets"]
+            self._triplets = untrusted.load_npz(path)["triplets"]
             return
         self._triplets = self._draw(number)
         with runs.atomic_path(path) as temporary:

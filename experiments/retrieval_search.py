@@ -11,7 +11,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from imgtext_tf import runs
+from imgtext_tf import runs, untrusted
 from imgtext_tf.data import images, shape_batches
 from imgtext_tf.models import semantic_retrieval
 from imgtext_tf.text_similarity import TfIdf
@@ -87,10 +87,17 @@ class Searcher:
             RunError: if a file of the run is missing.
         """
         self.run = runs.load(run_dir, which)
-        self.longest_side = self.run.preprocessing["longest_side"]
-        self.vectorizer = TfIdf.from_config(
-            {"terms": self.run.vocabulary, **self.run.preprocessing["tfidf"]}
-        )
+        how = self.run.preprocessing
+        try:
+            untrusted.need(how, {"longest_side": int, "tfidf": dict}, "preprocessing.json")
+            self.vectorizer = TfIdf.from_config({"terms": self.run.vocabulary, **how["tfidf"]})
+            if len(self.vectorizer.idf) != len(self.run.vocabulary):
+                raise ValueError(f"{len(self.vectorizer.idf)} weights for "
+                                 f"{len(self.run.vocabulary)} words")  # fmt: skip
+        except (TypeError, ValueError) as error:
+            raise runs.RunError(f"{run_dir}: its preprocessing and vocabulary do not fit: {error}"
+                                ) from error  # fmt: skip
+        self.longest_side = how["longest_side"]
         self._batch_size = batch_size
         part = semantic_retrieval.image_part(self.run.model)
         self._embed = tf.function(
@@ -104,8 +111,11 @@ class Searcher:
             OSError: if it cannot be read.
             images.ImageError: if it is no image.
         """
-        data = pathlib.Path(path).read_bytes()
-        pixels = images.upright(images.checked_pixels(data), data)
+        data = images.read_file(path)
+        try:
+            pixels = images.upright(images.checked_pixels(data), data)
+        except images.ImageError as error:
+            raise images.ImageError(f"{path}: {error}") from error
         shape = shape_batches.scaled_shape(*pixels.shape[:2], self.longest_side)
         return images.resize(tf.constant(pixels), shape).numpy()
 

@@ -22,7 +22,7 @@ from tqdm import tqdm
 
 from experiments import common_flags
 from experiments.retrieval_search import Searcher
-from imgtext_tf import figures, image_index, retrieval_figures, runs
+from imgtext_tf import figures, image_index, retrieval_figures, runs, untrusted
 from imgtext_tf.data import images
 
 # Counted up when the same photos and weights give other vectors than before.
@@ -58,7 +58,7 @@ def run(settings: Settings) -> list[tuple[str, float]]:
     run_dir = settings.run_dir
     if settings.images:
         if not run_dir:
-            run_dir = image_index.load(settings.index)[1]["run_dir"]
+            run_dir = _run_of(image_index.load(settings.index)[1], settings.index)
         searcher = Searcher(run_dir)
         index = image_index.update(
             settings.index,
@@ -72,7 +72,7 @@ def run(settings: Settings) -> list[tuple[str, float]]:
             return []
     else:
         index, made_by = image_index.load(settings.index)
-        run_dir = run_dir or made_by["run_dir"]
+        run_dir = run_dir or _run_of(made_by, settings.index)
         now = _made_by(run_dir)
         if any(made_by.get(name) != now[name] for name in ("model", "format")):
             raise image_index.ImageIndexError(
@@ -93,6 +93,12 @@ def run(settings: Settings) -> list[tuple[str, float]]:
     return found
 
 
+def _run_of(made_by: dict, index: str) -> str:
+    """The run that an index was made with."""
+    untrusted.need(made_by, {"run_dir": str}, f"{index}/index.json")
+    return made_by["run_dir"]
+
+
 def _made_by(run_dir: str) -> dict[str, str | int]:
     """What an index depends on: the run, the digest of its weights, how photos are read."""
     path = runs.RunDirectory(run_dir).model_file("best")
@@ -110,7 +116,7 @@ def _name_of(image: str, root: pathlib.Path) -> str | None:
 
 def _sheet(settings: Settings, index: image_index.ImageIndex, found: list[tuple[str, float]]):
     def picture(path: pathlib.Path) -> np.ndarray:
-        data = pathlib.Path(path).read_bytes()
+        data = images.read_file(path)
         return figures.thinned(images.upright(images.checked_pixels(data), data))
 
     row = retrieval_figures.Ranking(

@@ -22,7 +22,7 @@ import numpy as np
 from absl import flags, logging
 
 from experiments import common_flags
-from imgtext_tf import embedding_figures, figures, runs
+from imgtext_tf import embedding_figures, figures, runs, untrusted
 from imgtext_tf.data import images
 from imgtext_tf.data.captions import WordIds, words_of
 from imgtext_tf.data.text import Vocabulary
@@ -118,7 +118,7 @@ def run(settings: Settings) -> list[tuple[str, float]]:
     if by_sentence:
         paths = sorted(
             path for path in pathlib.Path(settings.photos).rglob("*")
-            if path.suffix.lower() in _SUFFIXES
+            if path.suffix.lower() in _SUFFIXES and path.is_file()
         )  # fmt: skip
         if not paths:
             raise ValueError(f"--photos={settings.photos}: has no photo ({', '.join(_SUFFIXES)})")
@@ -127,8 +127,11 @@ def run(settings: Settings) -> list[tuple[str, float]]:
         scores = retrieval.similarity(photos, captions, measure=searcher.model.measure)[:, 0]
         names, title = [str(path) for path in paths], settings.sentence
     else:
-        lines = pathlib.Path(settings.sentences).read_text(encoding="utf-8").splitlines()
-        names = [line.strip() for line in lines if line.strip()]
+        try:
+            text = untrusted.read_bytes(settings.sentences).decode("utf-8-sig")
+        except ValueError as error:
+            raise ValueError(f"--sentences={settings.sentences}: {error}") from error
+        names = [line.strip() for line in text.splitlines() if line.strip()]
         if not names:
             raise ValueError(f"--sentences={settings.sentences}: has no sentence")
         photo = searcher.embed_photos([pathlib.Path(settings.photo)])
@@ -159,7 +162,7 @@ def _draw(settings: Settings, found: list, title: str, by_sentence: bool) -> Non
 
 
 def _decoded(path: pathlib.Path) -> np.ndarray:
-    data = path.read_bytes()
+    data = images.read_file(path)
     try:
         return images.upright(images.checked_pixels(data), data)
     except images.ImageError as error:
@@ -184,12 +187,16 @@ def _cached(
     Raises:
         ValueError: if no photo can be read.
     """
-    keys = [hashlib.sha256(path.read_bytes()).hexdigest() for path in paths]
+    keys = [hashlib.sha256(images.read_file(path)).hexdigest() for path in paths]
     known: dict[str, np.ndarray] = {}
     if cache and pathlib.Path(cache).exists():
-        with np.load(cache, allow_pickle=False) as data:
-            if str(data["model"]) == searcher.digest:
-                known = dict(zip(data["keys"].tolist(), data["embeddings"], strict=True))
+        data = untrusted.load_npz(cache)
+        if not {"model", "keys", "embeddings"} <= set(data) or (
+            len(data["keys"]) != len(data["embeddings"])
+        ):
+            raise ValueError(f"--cache={cache}: is no cache of this script; delete it")
+        if str(data["model"]) == searcher.digest:
+            known = dict(zip(data["keys"].tolist(), data["embeddings"], strict=True))
     first = {key: place for place, key in reversed(list(enumerate(keys)))}
     new = [place for key, place in first.items() if key not in known and _readable(paths[place])]
     if new:

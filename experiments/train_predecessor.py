@@ -32,7 +32,7 @@ from experiments import (
 from experiments.relation_data import Data
 from experiments.relation_flags import Settings
 from experiments.relation_predecessor import METRICS
-from imgtext_tf import relations, runs, training
+from imgtext_tf import relations, runs, training, untrusted
 from imgtext_tf.data import fasttext
 from imgtext_tf.models import article_encoder
 
@@ -262,7 +262,7 @@ def _report(
     data: Data, run_dir: runs.RunDirectory, outcome: dict[str, Any], parameters: int
 ) -> dict[str, Any]:
     split = data.settings.eval_split
-    best = keras.saving.load_model(run_dir.model_file("best"), compile=False)
+    best = untrusted.load_model(run_dir.model_file("best"))
     _, arrays = relation_predecessor.evaluate(best, data, split)
     metrics = relation_predecessor.part_metrics(data, split, arrays)
     return run_dir.write_result(

@@ -28,7 +28,7 @@ from absl import flags, logging
 from sklearn.feature_extraction.text import TfidfVectorizer
 
 from experiments import common_flags, settings_flags
-from imgtext_tf import optimizers, runs, training
+from imgtext_tf import optimizers, runs, training, untrusted
 from imgtext_tf.data import associations, grams
 from imgtext_tf.models import query_encoder
 
@@ -126,7 +126,7 @@ def run(settings: Settings) -> dict[str, Any]:
         )
         if outcome["status"] == "stopped":
             return outcome
-        best = keras.saving.load_model(run_dir.model_file("best"), compile=False)
+        best = untrusted.load_model(run_dir.model_file("best"))
         metrics = {
             **evaluate(best, outcome["step"], settings=settings, held_out=held_out),
             **{f"untrained/{name}": value for name, value in untrained.items()},

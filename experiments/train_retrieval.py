@@ -27,7 +27,7 @@ from experiments import (
 )
 from experiments.retrieval_data import Data
 from experiments.retrieval_flags import Settings
-from imgtext_tf import runs, training
+from imgtext_tf import runs, training, untrusted
 from imgtext_tf.models import semantic_retrieval
 from imgtext_tf.text_similarity import TfIdf
 
@@ -66,7 +66,7 @@ def run(settings: Settings) -> dict[str, Any]:
             data, outcome = _train(settings, run_dir)
             if outcome["status"] == "stopped":
                 return outcome
-        model = keras.saving.load_model(run_dir.model_file("best"), compile=False)
+        model = untrusted.load_model(run_dir.model_file("best"))
         metrics = evaluate(model, data, settings.eval_split)
         return retrieval_report.report(
             settings, data, run_dir, metrics, script="experiments.train_retrieval", outcome=outcome
@@ -164,9 +164,7 @@ def _open_trained(settings: Settings, run_dir: runs.RunDirectory) -> Data:
     return retrieval_data.open_data(
         settings,
         vectorizer=open_vectorizer(run_dir),
-        encoder=None
-        if settings.tune_backbone
-        else keras.saving.load_model(run_dir.backbone_file, compile=False),
+        encoder=None if settings.tune_backbone else untrusted.load_model(run_dir.backbone_file),
         splits=(settings.eval_split,),
     )
 

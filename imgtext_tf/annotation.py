@@ -18,11 +18,10 @@ import dataclasses
 import io
 import os
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from pathlib import Path
 
 import numpy as np
 
-from imgtext_tf import relations
+from imgtext_tf import relations, untrusted
 from imgtext_tf.data.files import write_file
 
 UNSURE = "Unsure"
@@ -230,22 +229,17 @@ def _read_table(
     Raises:
         AnnotationError: if it is missing, no UTF-8, or a row has not the header's columns.
     """
+    delimiter = "\t" if os.fspath(path).endswith(".tsv") else ","
+    header: list[str] = []
+    rows = []
     try:
-        text = Path(path).read_bytes().decode("utf-8-sig")
+        table = untrusted.read_table(path, delimiter=delimiter, needed=needed, header=header)
+        for line, row in table:
+            if isinstance(row, str):
+                raise AnnotationError(f"{path}, line {line}: {row}")
+            rows.append((line, row))
     except OSError as error:
         raise AnnotationError(f"{path}: cannot be read: {error.strerror or error}") from error
-    except UnicodeDecodeError as error:
-        raise AnnotationError(f"{path}: is not UTF-8 ({error}); convert it") from error
-    delimiter = "\t" if os.fspath(path).endswith(".tsv") else ","
-    reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter)
-    header = list(reader.fieldnames or [])
-    if lacking := [name for name in needed if name not in header]:
-        raise AnnotationError(f"{path}: the header {header} lacks {', '.join(lacking)}")
-    if not header or len(set(header)) < len(header):
-        raise AnnotationError(f"{path}: the header {header} is empty or names a column twice")
-    rows = []
-    for row in reader:
-        if None in row or None in row.values():
-            raise AnnotationError(f"{path}, line {reader.line_num}: not {len(header)} columns")
-        rows.append((reader.line_num, row))
+    except untrusted.DamagedError as error:
+        raise AnnotationError(str(error)) from error
     return header, rows

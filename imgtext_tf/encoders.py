@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import keras
 
-from imgtext_tf import layers
+from imgtext_tf import layers, untrusted
 
 _LOG = logging.getLogger(__name__)
 _APPLICATIONS = keras.applications
@@ -255,7 +255,7 @@ def _application(name, function, size, weights):
         return function(include_top=False, weights=weights, input_shape=(size, size, 3))
     except Exception as error:
         if weights != "imagenet":
-            raise
+            raise ValueError(f"{weights}: no weights of {name}: {error!s:.300}") from error
         raise RuntimeError(
             f"{name}: its ImageNet weights are neither in the Keras cache nor can be downloaded "
             f"({error}); pass weights=<path of a weights file without the head> or weights=None"
@@ -272,13 +272,13 @@ def _small_cnn(size, weights):
         hidden = keras.layers.ReLU()(keras.layers.BatchNormalization()(hidden))
     model = keras.Model(image, hidden, name="small_cnn")
     if weights is not None:
-        model.load_weights(weights)
+        untrusted.load_weights(model, weights)
     return model
 
 
 def _from_file(path, image_size):
     """A saved model up to its last feature map, at another image size if asked for."""
-    model = keras.saving.load_model(path, compile=False)
+    model = untrusted.load_model(path)
     maps = [layer for layer in model.layers[1:] if len(getattr(layer.output, "shape", ())) == 4]
     if not maps:
         raise ValueError(f"{path}: no layer of the model has a feature map [B, h, w, C]")

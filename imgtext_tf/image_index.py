@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from imgtext_tf import untrusted
 from imgtext_tf.data import files
 
 logger = logging.getLogger(__name__)
@@ -53,6 +54,9 @@ class ImageIndex:
             count: most photos to return.
             leave_out: a name that is not returned, such as the query's.
         """
+        if np.shape(query) != self.vectors.shape[1:]:
+            raise ImageIndexError(f"a query of length {np.size(query)} for vectors of length "
+                                  f"{self.vectors.shape[1]}: use the index's run")  # fmt: skip
         scores = self.vectors @ np.asarray(query, np.float32)
         order = np.lexsort((np.array(self.names), -scores))
         found = [(self.names[place], float(scores[place])) for place in order[: count + 1]]
@@ -119,9 +123,23 @@ def load(folder: str | os.PathLike) -> tuple[ImageIndex, dict[str, Any]]:
     folder = pathlib.Path(folder)
     if not (folder / "index.json").exists():
         raise ImageIndexError(f"{folder}: is no index; make one with --images=<folder of photos>")
-    made_by = json.loads((folder / "index.json").read_text(encoding="utf-8"))
+    made_by = _description(folder / "index.json")
     root = pathlib.Path(made_by["root"])
     return _open(folder, root, _photos(root)), made_by
+
+
+def _description(path: pathlib.Path) -> dict[str, Any]:
+    """What made an index.
+
+    Raises:
+        ImageIndexError: if the file is damaged.
+    """
+    try:
+        content = untrusted.read_json(path)
+        untrusted.need(content, {"root": str}, path)
+        return content
+    except untrusted.DamagedError as error:
+        raise ImageIndexError(f"{error}; index the photos again in another folder") from error
 
 
 def _open(folder: pathlib.Path, root: pathlib.Path, there: dict[str, tuple]) -> ImageIndex:
@@ -141,6 +159,7 @@ def _photos(root: pathlib.Path) -> dict[str, tuple[int, int]]:
     """Name -> (bytes, time of change) of the photos below a folder, sorted by name."""
     found = {}
     for path in sorted(root.rglob("*")):
+        # A loop of links is none; what a link leads to may be a file.
         if path.suffix.lower() in SUFFIXES and path.is_file():
             status = path.stat()
             found[path.relative_to(root).as_posix()] = (status.st_size, status.st_mtime_ns)
@@ -151,10 +170,19 @@ def _read_parts(folder: pathlib.Path) -> dict[str, tuple[tuple[int, int], np.nda
     """Name -> (stamp, vector); later parts win."""
     known = {}
     for path in sorted(folder.glob("part-*.npz")):
-        with np.load(path, allow_pickle=False) as file:
-            names, stamps, vectors = file["names"], file["stamps"], file["vectors"]
-        for name, stamp, vector in zip(names.tolist(), stamps.tolist(), vectors, strict=True):
-            known[name] = (tuple(stamp), vector)
+        try:
+            part = untrusted.load_npz(path)
+            names, stamps, vectors = (part[name] for name in ("names", "stamps", "vectors"))
+            if vectors.ndim != 2 or not np.isfinite(vectors).all():
+                raise ValueError(f"has vectors {vectors.shape} {vectors.dtype}, or not finite ones")
+            for name, stamp, vector in zip(names.tolist(), stamps.tolist(), vectors, strict=True):
+                known[name] = (tuple(stamp), vector)
+        except (KeyError, TypeError, ValueError) as error:
+            raise ImageIndexError(
+                f"{path}: is damaged ({error}); delete it, and update the index with --images"
+            ) from error
+    if len({vector.shape for _, vector in known.values()}) > 1:
+        raise ImageIndexError(f"{folder}: its parts have vectors of several lengths: index anew")
     return known
 
 
@@ -168,7 +196,7 @@ def _write_part(path: pathlib.Path, names: list[str], stamps: list, vectors: np.
 def _claim(folder: pathlib.Path, made_by: dict[str, Any]) -> None:
     path = folder / "index.json"
     if path.exists():
-        before = json.loads(path.read_text(encoding="utf-8"))
+        before = _description(path)
         # The folder of photos may have moved: names are relative to it.
         if before | {"root": made_by["root"]} != made_by:
             raise ImageIndexError(

@@ -18,9 +18,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from imgtext_tf import evaluation, relations, runs
+from imgtext_tf import evaluation, relations, runs, untrusted
 from imgtext_tf.data import images, language, pairs, pipeline
-from imgtext_tf.data.files import open_binary
 from imgtext_tf.data.shard_files import BadRecord
 from imgtext_tf.data.text import Vocabulary
 from imgtext_tf.metrics import calibration
@@ -97,6 +96,37 @@ def load(
     return Classifier(runs.load(run_dir, which), abstain_below=abstain_below, batch_size=batch_size)
 
 
+def _check(run: runs.Run) -> None:
+    """Sees that a run's files fit together: its model, labels and preprocessing.
+
+    Raises:
+        runs.RunError: naming the file that does not fit.
+    """
+    inputs, outputs = run.model.input, run.model.output
+    if not isinstance(inputs, dict) or not isinstance(outputs, dict) or "logits" not in outputs:
+        raise runs.RunError("model_best.keras: is no classifier of pairs; use a run of "
+                            "train_classic or train_metric")  # fmt: skip
+    if outputs["logits"].shape[-1] != len(run.labels):
+        raise runs.RunError(f"labels.json: {len(run.labels)} labels for a model of "
+                            f"{outputs['logits'].shape[-1]} classes")  # fmt: skip
+    how = run.preprocessing
+    try:
+        untrusted.need(run.settings, {"target": str}, "settings.json")
+        if "image" in inputs:
+            kinds = {"image_size": (int, list), "central_fraction": (int, float)}
+            untrusted.need(how, kinds, "preprocessing.json")
+            size, fraction = how["image_size"], how["central_fraction"]
+            sides = tuple(size) if isinstance(size, list) else (size, size)
+            if sides != tuple(inputs["image"].shape[1:3]) or not 0 < fraction <= 1:
+                raise ValueError("preprocessing.json: its images are not those of the model")
+        if "word_ids" in inputs:
+            untrusted.need(how, {"max_sentences": int, "max_words": int}, "preprocessing.json")
+            if "ngrams" not in how or min(how["max_sentences"], how["max_words"]) < 1:
+                raise ValueError("preprocessing.json: lacks the limits of texts, or 'ngrams'")
+    except ValueError as error:
+        raise runs.RunError(f"{error}: copy the run again from where it was trained") from None
+
+
 class Classifier:
     """A run's model with all that lies between it and files of images and texts.
 
@@ -115,6 +145,7 @@ class Classifier:
         """
         if not 0 <= abstain_below <= 1 or batch_size < 1:
             raise ValueError("abstain_below must be in [0, 1], and batch_size 1 or more")
+        _check(run)
         self.run = run
         self.labels = run.labels
         self.uses_images = "image" in run.model.input
@@ -174,8 +205,7 @@ class Classifier:
             if self.uses_images:
                 data = item.image
                 if not isinstance(data, bytes):
-                    with open_binary(os.fspath(data)) as file:
-                        data = file.read()
+                    data = images.read_file(data)
                 pixels = tf.constant(images.checked_pixels(data))
                 how = self.run.preprocessing
                 image = images.eval_crop(pixels, how["image_size"], how["central_fraction"]).numpy()

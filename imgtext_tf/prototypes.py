@@ -8,6 +8,8 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
+from imgtext_tf import untrusted
+
 
 class Prototypes:
     """Sums and counts of image embeddings by query; queries come and go at any time.
@@ -120,12 +122,20 @@ class Prototypes:
 
         Raises:
             FileNotFoundError: if there is none.
+            ValueError: naming the file, if it is damaged.
         """
-        with np.load(path) as arrays:
+        arrays = untrusted.load_npz(path)
+        try:
             prototypes = cls(arrays["sums"].shape[1], normalize=bool(arrays["normalize"]))
             prototypes._sums, prototypes._counts = arrays["sums"], arrays["counts"]
             text = arrays["queries"].tobytes().decode("utf-8")
-        names = text.split("\n") if text else []
+            names = text.split("\n") if text else []
+            if not len(set(names)) == len(names) == len(arrays["sums"]) == len(arrays["counts"]):
+                raise ValueError(f"{len(names)} queries for sums {arrays['sums'].shape}")
+            if not np.isfinite(arrays["sums"]).all():
+                raise ValueError("a sum is not finite")
+        except (KeyError, IndexError, TypeError, ValueError) as error:
+            raise ValueError(f"{path}: no prototypes of ours ({error})") from error
         prototypes._row_of = {name: row for row, name in enumerate(names)}
         return prototypes
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 import collections
 import csv
 import dataclasses
-import json
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -19,6 +18,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from imgtext_tf import untrusted
 
 _RESAMPLES = 10_000
 
@@ -130,7 +131,7 @@ def read_runs(folder: str | os.PathLike) -> list[Run]:
     found, digests = [], collections.defaultdict(set)
     for path in sorted(Path(folder).glob("*/*.json")):
         try:
-            result = json.loads(path.read_text(encoding="utf-8"))
+            result = untrusted.read_json(path)
             data = result["dataset"]
             name = data["name"] + " (synthetic)" * (data.get("kind") == "synthetic")
             digests[name].add(data.get("manifest_sha256", ""))

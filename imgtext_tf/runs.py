@@ -28,7 +28,7 @@ import os
 import platform
 import re
 import subprocess
-import zipfile
+import sys
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -37,7 +37,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from imgtext_tf import run_log
+from imgtext_tf import run_log, untrusted
 
 logger = logging.getLogger(__name__)
 
@@ -100,11 +100,46 @@ def read_json(path: str | os.PathLike) -> Any:
         RunError: if it is missing or no JSON.
     """
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
+        return untrusted.parse_json(untrusted.read_bytes(path))
     except FileNotFoundError:
         raise RunError(f"{path} is missing: is {Path(path).parent} a run directory?") from None
     except ValueError as error:
         raise RunError(f"{path} is no JSON: {error}") from error
+
+
+def read_settings(path: str | os.PathLike) -> dict[str, Any]:
+    """Reads a run's `settings.json`: script, module, settings.
+
+    Raises:
+        RunError: if it is missing or lacks one of them.
+    """
+    content = read_json(path)
+    try:
+        if not isinstance(content, dict):
+            raise ValueError(f"{path}: holds no JSON object")
+        untrusted.need(content, {"module": str, "settings": dict}, path)
+    except ValueError as error:
+        raise RunError(f"{error}; no run of ours wrote it") from None
+    return content
+
+
+def read_words(path: str | os.PathLike) -> tuple[str, ...]:
+    """Reads a run's `vocabulary.txt`.
+
+    Raises:
+        RunError: if it is missing, no UTF-8 or cut short, or a word comes twice.
+    """
+    try:
+        text = untrusted.read_bytes(path).decode("utf-8")
+    except FileNotFoundError:
+        raise RunError(f"{path} is missing: has this run been trained?") from None
+    except ValueError as error:
+        raise RunError(f"{path} is no vocabulary: {error}") from error
+    words = text.split("\n")
+    if words.pop() or len(set(words)) < len(words) or not all(words):
+        raise RunError(f"{path} is cut short, or has an empty word or one that comes twice: copy "
+                       "it again from where the run was trained")  # fmt: skip
+    return tuple(words)
 
 
 def environment() -> dict[str, Any]:
@@ -236,7 +271,7 @@ class RunDirectory:
         settings = json.loads(json.dumps(dict(settings), default=str))
         with self.locked():
             if self.settings_file.exists():
-                before = read_json(self.settings_file)["settings"]
+                before = read_settings(self.settings_file)["settings"]
                 _compare(before, settings, may_change, self.path)
             write_json(
                 self.settings_file, {"script": script, "module": module, "settings": settings}
@@ -373,10 +408,9 @@ class RunDirectory:
         files = self._checkpoint_files()
         for path in files:
             try:
-                with np.load(path, allow_pickle=False) as data:
-                    arrays = dict(data)
-                return json.loads(str(arrays.pop("state"))), arrays
-            except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+                arrays = untrusted.load_npz(path)
+                return untrusted.parse_json(str(arrays.pop("state"))), arrays
+            except (OSError, ValueError, KeyError) as error:
                 logger.warning("%s is damaged (%s): trying the one before it", path, error)
         if files:
             raise RunError(f"no checkpoint in {self.checkpoints} is readable: delete the folder "
@@ -449,25 +483,53 @@ def load(run_dir: str | os.PathLike, which: str = "best") -> Run:
         which: "best" or "last".
 
     Raises:
-        RunError: if a file is missing.
-        ImportError: if the module that registers the model's layers cannot be imported.
+        RunError: if a file is missing or damaged, or holds what only code of the file could rebuild
+            (a Lambda layer), or the module that registers the model's layers cannot be imported.
     """
     run = RunDirectory(run_dir)
-    settings = read_json(run.settings_file)
+    settings = read_settings(run.settings_file)
     path = run.model_file(which)
-    for needed in (path, run.vocabulary_file):
-        if not needed.exists():
-            raise RunError(f"{needed} is missing: has this run been trained?")
-    module = importlib.import_module(settings["module"])
-    model = keras.models.load_model(path, compile=False)
-    if run.backbone_file.exists():
-        backbone = keras.models.load_model(run.backbone_file, compile=False)
-        model = module.with_backbone(model, backbone)
+    if not path.exists():
+        raise RunError(f"{path} is missing: has this run been trained?")
+    vocabulary, labels = read_words(run.vocabulary_file), read_json(run.labels_file)
+    if not isinstance(labels, list) or not all(isinstance(name, str) for name in labels):
+        raise RunError(f"{run.labels_file} is no list of names")
+    preprocessing = read_json(run.preprocessing_file)
+    calibration = read_json(run.calibration_file) if run.calibration_file.exists() else {}
+    for content, file in ((preprocessing, run.preprocessing_file),
+                          (calibration, run.calibration_file)):  # fmt: skip
+        if not isinstance(content, dict):
+            raise RunError(f"{file} holds no JSON object")
+    temperature = calibration.get("temperature", 1.0)
+    if not isinstance(temperature, float | int) or not 0 < temperature < float("inf"):
+        raise RunError(f"{run.calibration_file}: the temperature is {temperature!r:.80}")
     return Run(
-        model=model,
-        vocabulary=tuple(run.vocabulary_file.read_text(encoding="utf-8").split("\n")[:-1]),
-        labels=tuple(read_json(run.labels_file)),
+        model=_load_whole(run, path, settings["module"]),
+        vocabulary=vocabulary,
+        labels=tuple(labels),
         settings=settings["settings"],
-        preprocessing=read_json(run.preprocessing_file),
-        calibration=read_json(run.calibration_file) if run.calibration_file.exists() else {},
+        preprocessing=preprocessing,
+        calibration=calibration,
     )
+
+
+def _load_whole(run: RunDirectory, path: Path, name: str) -> keras.Model:
+    """The model of a run, with its backbone in front of it."""
+    # A file does not choose what code is run: the project's is, and what the caller imported.
+    if name.split(".")[0] not in ("imgtext_tf", "experiments") and name not in sys.modules:
+        raise RunError(f"{run.settings_file}: the module {name!r:.80} is none of the package's: "
+                       "import it before, if you trust it")  # fmt: skip
+    try:
+        module = importlib.import_module(name)
+        model = untrusted.load_model(path)
+        if not run.backbone_file.exists():
+            return model
+        backbone = untrusted.load_model(run.backbone_file)
+        return module.with_backbone(model, backbone)
+    except untrusted.DamagedError as error:
+        raise RunError(f"{error}: copy it again from where the run was trained") from error
+    except ImportError as error:
+        raise RunError(f"{run.settings_file}: the module {name!r:.80} cannot be imported "
+                       f"({error})") from error  # fmt: skip
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise RunError(f"{run.backbone_file} does not fit {path.name}: {error}") from error

@@ -6,7 +6,8 @@ features, with a CNN's `cnn.*` beside) and of the text encoder (`embed.*`, `rnn.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import keras
 import numpy as np
@@ -17,6 +18,35 @@ _ROWS = (0, 3, 1, 2)
 
 class CheckpointError(ValueError):
     """A checkpoint that holds another model than ours can be."""
+
+
+def parts(content: Any, source: str) -> tuple[Sequence[Mapping[str, Any]], dict[str, Any]]:
+    """The pair of state dicts (name -> PyTorch tensor) and the options of a checkpoint.
+
+    Args:
+        content: what `torch.load` gave.
+        source: the file's name, for errors.
+
+    Raises:
+        CheckpointError: if it is of another kind.
+    """
+    states = content.get("model") if isinstance(content, dict) else None
+    if (
+        not isinstance(states, list | tuple)
+        or len(states) != 2
+        or not all(isinstance(one, Mapping) for one in states)
+    ):
+        raise CheckpointError(f"{source}: has no pair of state dicts under 'model'")
+    for name, value in (item for one in states for item in one.items()):
+        # A tensor of stride 0 can announce more numbers than any memory holds.
+        if (
+            not isinstance(name, str)
+            or not hasattr(value, "untyped_storage")
+            or (value.numel() * value.element_size() > value.untyped_storage().nbytes())
+        ):
+            raise CheckpointError(f"{source}: {name!r:.80} is no tensor")
+    options = content.get("opt", {})
+    return states, dict(options if isinstance(options, dict) else getattr(options, "__dict__", {}))
 
 
 def sizes(
@@ -31,6 +61,9 @@ def sizes(
         CheckpointError: naming the weight that is missing or does not fit.
     """
     kernel, table = _of(image_state, "fc.weight"), _of(text_state, "embed.weight")
+    if kernel.ndim != 2 or table.ndim != 2 or 0 in (*kernel.shape, *table.shape):
+        raise CheckpointError(f"fc.weight {kernel.shape} and embed.weight {table.shape} are no "
+                              "matrices")  # fmt: skip
     layers = sum(name.startswith("rnn.weight_ih_l") for name in text_state)
     two = any(name.endswith("_reverse") for name in text_state)
     hidden = _of(text_state, "rnn.weight_hh_l0").shape
@@ -106,5 +139,8 @@ def _of(state: Mapping[str, np.ndarray], name: str) -> np.ndarray:
     # Checkpoints of several GPUs prefix names with "module.".
     for key in (name, f"module.{name}"):
         if key in state:
-            return np.asarray(state[key], np.float32)
+            weights = np.asarray(state[key], np.float32)
+            if not np.isfinite(weights).all():
+                raise CheckpointError(f"{name} has values that are not finite")
+            return weights
     raise CheckpointError(f"the checkpoint has no {name}: is it vsepp's?")

@@ -50,7 +50,7 @@ def test_one_line_a_pair(tmp_path):
     [
         ("pair,annotator,label\np,a,x\np,a,y\n", "line 3: 'a' voted on 'p' before"),
         ("pair,annotator,label\np,,x\n", "line 2: pair or annotator is empty"),
-        ("pair,annotator,label\np,a\n", "line 2: not 3 columns"),
+        ("pair,annotator,label\np,a\n", "line 2: the row has 2 columns"),
         ("pair,annotator,label,automatic\np,a,x,u\np,b,x,v\n", "line 3.*generated as 'u' before"),
         ("annotator,label\na,x\n", "no column names the pair"),
         ("pair\np\n", "a column for each annotator"),
@@ -100,7 +100,7 @@ def test_votes_find_their_pairs(tmp_path):
         ("item,label\n3,Anchorage\n", "line 2: the key has no item '3'"),
         ("item,label\n1,Anchorage\n1,Unsure\n", "line 3: item 1 stands twice"),
         ("item,label\n1,Nonsense\n", "unknown label 'Nonsense': use Uncorrelated"),
-        ("item\n1\n", "lacks label"),
+        ("item\n1\n", "no column label"),
     ],
 )
 def test_votes_that_do_not_fit(tmp_path, votes, message):

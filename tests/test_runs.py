@@ -134,6 +134,10 @@ def test_load_gives_the_model_back_without_its_script(run, tmp_path, monkeypatch
     # As in a process that never imported the module.
     monkeypatch.delitem(sys.modules, MODULE)
     keras.saving.get_custom_objects().pop("of_a_test_run>Double")
+    with pytest.raises(runs.RunError, match="none of the package's: import it before"):
+        runs.load(run.path)  # a file alone does not choose what code is run
+    assert MODULE not in sys.modules
+    __import__(MODULE)
     loaded = runs.load(run.path)
     x = np.arange(6, dtype=np.float32).reshape(2, 3)
     np.testing.assert_array_equal(loaded.model.predict_on_batch(x), model.predict_on_batch(x))

@@ -175,7 +175,7 @@ def test_a_half_saved_index_is_none(tmp_path):
     index = search.build("exact", IDS[:9], VECTORS[:9])
     index.save(tmp_path)
     (tmp_path / "ids.txt").write_text("one\n")
-    with pytest.raises(search.SearchError, match="1 ids for 9 vectors"):
+    with pytest.raises(search.SearchError, match="1 ids for vectors"):
         search.load(tmp_path)
     (tmp_path / "index.json").unlink()
     with pytest.raises(search.SearchError, match="no saved index"):

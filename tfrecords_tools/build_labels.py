@@ -112,9 +112,10 @@ def _imagenet(settings: Settings) -> _Source:
     labels = [{"id": wnid, "terms": list(terms)} for wnid, terms in synsets.items()]
     photos = [
         photo_shards.Photo(name, path, split, {"positives": [wnid], "negatives": []})
-        for split, name, path, wnid in items
+        for split, name, path, wnid in (i for i in items if not isinstance(i, base.BadRecord))
     ]
-    return _Source("imagenet", photos, [], labels)
+    bad = [item for item in items if isinstance(item, base.BadRecord)]
+    return _Source("imagenet", photos, bad, labels)
 
 
 def _openimages(settings: Settings) -> _Source:
@@ -127,10 +128,14 @@ def _openimages(settings: Settings) -> _Source:
             bad.append(item)
             continue
         split, image, positives, negatives = item
+        try:
+            path = base.inside(settings.images_dir, f"{image}.jpg")
+        except ValueError as error:
+            bad.append(base.BadRecord(image, str(error)))
+            continue
         if split == "train":
             counts.update(positives)
         fields = {"positives": positives, "negatives": negatives}
-        path = os.path.join(settings.images_dir, f"{image}.jpg")
         photos.append(photo_shards.Photo(image, path, split, fields))
     labels = [
         {

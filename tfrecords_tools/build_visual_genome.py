@@ -12,10 +12,8 @@ Reference: Gordo2017, Sections 3 and 6.1.
 from __future__ import annotations
 
 import collections
-import csv
 import dataclasses
 import hashlib
-import io
 import json
 import math
 import os
@@ -207,15 +205,14 @@ def _study_images(path: str) -> set[str]:
     Raises:
         base.ReaderError: if it lacks a column.
     """
-    rows = csv.DictReader(io.StringIO(base.decode(path, base.read_bytes(path)), newline=""))
     found = set()
-    for row in rows:
-        for name in ("query_id", "target_id1", "target_id2"):
-            if not (row.get(name) or "").strip():
-                raise base.ReaderError(
-                    f"{path}, line {rows.line_num}: has no {name}; expected "
-                    "triplet_id,query_id,target_id1,target_id2"
-                )
+    names = ("query_id", "target_id1", "target_id2")
+    for line, row in base.read_table(path, needed=names):
+        if isinstance(row, base.BadRecord):
+            raise base.ReaderError(f"{line}: {row.reason}")
+        for name in names:
+            if not row[name].strip():
+                raise base.ReaderError(f"{line}: has no {name}")
             found.add(row[name].strip())
     return found
 
@@ -284,7 +281,7 @@ def _claim(settings: Settings, tasks: dict[str, list[Task]]) -> None:
     state = {"fingerprint": digest.hexdigest(), "settings": _recorded(settings)}
     path = os.path.join(settings.output_dir, STATE)
     if os.path.exists(path):
-        before = base.read_json(path)
+        before = base.read_object(path)
         if before != state:
             raise BuildError(
                 f"{settings.output_dir}: holds a build of other flags or raw data "

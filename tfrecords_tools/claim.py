@@ -36,11 +36,12 @@ def claim(directory: str, fingerprint: str, settings: Mapping[str, Any]) -> None
                              "--output_dir or remove it")  # fmt: skip
         files.write_json(path, state)
         return
-    before = base.read_json(path)
+    before = base.read_object(path)
     if before.get("fingerprint") == fingerprint:
         _LOG.info("going on with the build in %s", directory)
         return
-    old = before.get("settings", {})
+    old = before.get("settings")
+    old = old if isinstance(old, dict) else {}
     changed = [
         f"--{name}: {old.get(name)} -> {state['settings'].get(name)}"
         for name in sorted(set(old) | set(state["settings"]))

@@ -18,7 +18,7 @@ import numpy as np
 import tensorflow as tf
 from absl import app, flags
 
-from imgtext_tf import figures, relations
+from imgtext_tf import figures, relations, untrusted
 from imgtext_tf.data import examples, images, shards
 
 
@@ -69,7 +69,7 @@ def read_rows(reader: shards.ShardReader, rows: np.ndarray) -> list[dict]:
 
 def text_of(kind: str, record: dict) -> str:
     """The text of a record, with its swaps behind."""
-    swaps = map(json.loads, record.get("swaps", ()))
+    swaps = map(untrusted.parse_json, record.get("swaps", ()))
     return " ".join(
         [*examples.sentences_of(kind, record), *(f"[{old} -> {new}]" for _, _, old, new in swaps)]
     )
@@ -108,7 +108,7 @@ def main(argv: Sequence[str]) -> None:
             title = f"{os.path.basename(os.path.normpath(values.data_dir))}: {values.split}"
             sheet = figures.pair_sheet([tile(kind, record) for record in records], title=title)
             print(f"\nwrote {figures.save(sheet, values.sheet)}")
-    except shards.ShardError as error:
+    except (shards.ShardError, OSError, ValueError) as error:
         sys.exit(f"error: {error}")
 
 

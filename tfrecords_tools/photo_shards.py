@@ -91,6 +91,8 @@ def write(photos: Sequence[Photo], bad: Sequence[base.BadRecord], how: How) -> d
         shards.ShardError: if a file cannot be written.
     """
     os.makedirs(how.output_dir, exist_ok=True)
+    photos, unusable = _usable(photos)
+    bad = [*bad, *unusable]
     image_ids, sizes, missing = planning.hash_images({photo.path for photo in photos})
     bad = [*bad, *(base.BadRecord(p.id, missing[p.path]) for p in photos if p.path in missing)]
     planning.check_bad(bad, len(photos) + len(bad), how.max_bad_records)
@@ -115,7 +117,8 @@ def write(photos: Sequence[Photo], bad: Sequence[base.BadRecord], how: How) -> d
     }
     lines = [f"{record.id}\t{' '.join(record.reason.split())}\n" for record in bad]
     files.write_file(
-        os.path.join(how.output_dir, "bad_records.tsv"), "".join(sorted(lines)).encode("utf-8")
+        os.path.join(how.output_dir, "bad_records.tsv"),
+        "".join(sorted(lines)).encode("utf-8", "backslashreplace"),
     )
     shards.write_manifest(
         how.output_dir,
@@ -127,6 +130,22 @@ def write(photos: Sequence[Photo], bad: Sequence[base.BadRecord], how: How) -> d
         notes=report,
     )
     return report
+
+
+def _usable(photos: Sequence[Photo]) -> tuple[list[Photo], list[base.BadRecord]]:
+    """The photos with ids that shards can hold, each once; and records of the others."""
+    kept: dict[str, Photo] = {}
+    bad = []
+    for photo in photos:
+        try:
+            base.checked_name(photo.id)
+            json.dumps(dict(photo.fields), ensure_ascii=False).encode("utf-8")
+        except ValueError as error:
+            bad.append(base.BadRecord(f"{photo.id!r:.80}", str(error)))
+            continue
+        if kept.setdefault(photo.id, photo) is not photo:
+            bad.append(base.BadRecord(photo.id, "the id stands twice; make ids unique"))
+    return list(kept.values()), bad
 
 
 def _without_leaks(
@@ -151,7 +170,7 @@ def _claim(how: How, photos: Sequence[Photo], image_ids: Mapping[str, str]) -> N
     state = {"fingerprint": content.hexdigest(), "settings": dict(how.build)}
     path = os.path.join(how.output_dir, STATE)
     if os.path.exists(path):
-        if base.read_json(path).get("fingerprint") != state["fingerprint"]:
+        if base.read_object(path).get("fingerprint") != state["fingerprint"]:
             raise BuildError(
                 f"{how.output_dir}: holds a build of other data or settings; use another "
                 "--output_dir, or remove the folder"

@@ -187,8 +187,8 @@ def _fault(path: str) -> str:
     """Why a file cannot be used; "" if it can."""
     try:
         size = os.stat(path).st_size
-    except OSError as error:
-        return error.strerror or str(error)
+    except (OSError, ValueError) as error:
+        return getattr(error, "strerror", None) or str(error)
     if not os.path.isfile(path):
         return "is no file"
     if not os.access(path, os.R_OK):
@@ -208,6 +208,8 @@ def hash_images(
 
     def read(path: str) -> tuple[str, int, str]:
         try:
+            if os.path.exists(path) and not os.path.isfile(path):  # a pipe would never end
+                return "", 0, f"image {path}: is no file"
             with open(path, "rb") as file:
                 size = os.fstat(file.fileno()).st_size
                 fault = "" if size else f"image {path}: the file is empty"

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 from tqdm import tqdm
 
+from imgtext_tf import untrusted
 from imgtext_tf.data import files
 from tfrecords_tools.readers import base
 
@@ -88,7 +89,10 @@ def _fetched(path: str | os.PathLike) -> dict[str, str | None]:
     for name, record in base.read_json_lines(path):
         if isinstance(record, base.BadRecord):
             raise base.ReaderError(f"{name}: {record.reason}; remove the line and go on")
-        records[record["wnid"]] = record["summary"]
+        try:
+            records[base.checked_name(record["wnid"])] = record["summary"]
+        except base.MALFORMED as error:
+            raise base.ReaderError(f"{name}: {base.fault(error)}; remove the line") from None
     return records
 
 
@@ -138,7 +142,7 @@ def _answer(address: str, data: bytes) -> dict:
         OSError: if it is none, or says that the request failed (too many of them, say).
     """
     try:
-        answer = json.loads(data)
+        answer = untrusted.parse_json(data)
     except ValueError:
         answer = None
     if not isinstance(answer, dict):

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 import tensorflow as tf
 
+from imgtext_tf import untrusted
 from imgtext_tf.data.grams import gram_ids
 
 _PREFETCH = 4
@@ -98,9 +99,14 @@ def read_groups(path: str | os.PathLike, *, group_first: bool = True) -> dict[st
         AssociationError: naming the line that has not two columns, or a file without any.
     """
     groups: dict[str, list[str]] = {}
-    with open(path, encoding="utf-8", newline="\n") as file:
-        for number, line in enumerate(file, 1):
-            columns = line.rstrip("\r\n").split("\t")
+    try:
+        lines = untrusted.read_bytes(path, most=None).decode("utf-8-sig").split("\n")
+    except ValueError as error:
+        raise AssociationError(f"{path}: is not UTF-8 text ({error}); convert it") from error
+    for number, line in enumerate(lines, 1):
+        # Nothing stands behind the last line break.
+        if number < len(lines) or line:
+            columns = line.rstrip("\r").split("\t")
             if len(columns) != 2 or not all(column.strip() for column in columns):
                 raise AssociationError(f"{path}:{number}: expected two columns, found {line!r:.80}")
             group, text = columns if group_first else reversed(columns)

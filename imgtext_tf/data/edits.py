@@ -8,13 +8,12 @@ changed pairs go through the same pipeline, from pixels or from cached feature m
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Iterator, Sequence
 
 import numpy as np
 import tensorflow as tf
 
-from imgtext_tf import relations
+from imgtext_tf import relations, untrusted
 from imgtext_tf.data import examples, ragged
 from imgtext_tf.data.antonyms import DEFAULT_PATH, Swap
 from imgtext_tf.data.shards import ShardReader
@@ -118,7 +117,7 @@ def texts(reader: ShardReader) -> Iterator[tuple[tuple[str, ...], tuple[Swap, ..
         for sentences, swaps in zip(*columns, strict=True):
             yield (
                 tuple(sentence.decode("utf-8") for sentence in sentences),
-                tuple(tuple(json.loads(one)) for one in swaps),
+                tuple(tuple(untrusted.parse_json(one)) for one in swaps),
             )
 
 

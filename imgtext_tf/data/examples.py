@@ -222,7 +222,12 @@ def from_bytes(kind: str, data: bytes) -> dict[str, Any]:
         else:
             values = list(features[name].bytes_list.value)
             if field.dtype is str:
-                values = [value.decode("utf-8") for value in values]
+                try:
+                    values = [value.decode("utf-8") for value in values]
+                except UnicodeDecodeError as error:
+                    raise ExampleError(
+                        f"not a record of kind {kind!r}: {name!r} is not UTF-8 ({error.reason})"
+                    ) from None
         if not field.ragged and len(values) != 1:
             raise ExampleError(f"not a record of kind {kind!r}: {name!r} has {len(values)} values")
         record[name] = values if field.ragged else values[0]

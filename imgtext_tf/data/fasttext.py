@@ -9,19 +9,19 @@ Reference: Otto2020, Section 4.2.
 
 from __future__ import annotations
 
-import gzip
 import logging
 import os
 import struct
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING
 
 import numpy as np
 from gensim.models import FastText, KeyedVectors
 from gensim.models import fasttext as gensim_fasttext
 
+from imgtext_tf.data import vector_files
 from imgtext_tf.data.files import atomic, disk_errors
 from imgtext_tf.data.ngrams import ngram_ids as ngram_ids
 from imgtext_tf.data.text import UNKNOWN, Vocabulary
@@ -38,8 +38,11 @@ _UNKNOWN_SCALE = 0.1
 _DAMAGED = (
     ValueError,
     AssertionError,
+    AttributeError,
     EOFError,
-    IndexError,
+    LookupError,
+    MemoryError,
+    ArithmeticError,
     NotImplementedError,
     OSError,
     TypeError,
@@ -186,18 +189,28 @@ def load_vectors(path: str | os.PathLike, *, limit: int | None = None) -> WordVe
         raise ValueError(f"limit is {limit}, must be at least 1")
     try:
         if name.endswith(".bin"):
-            return WordVectors(gensim_fasttext.load_facebook_vectors(str(path)), limit=limit)
-        return WordVectors(_load_text(path, limit))
+            vector_files.check_binary(path)
+            found = gensim_fasttext.load_facebook_vectors(str(path))
+            parts = [found.vectors_vocab, found.vectors_ngrams]
+        else:
+            found = _load_text(path, limit)
+            parts = [found.vectors]
+        if not all(np.isfinite(part).all() for part in parts):
+            raise ValueError("a number is not finite")
+        return WordVectors(found, limit=limit)
     except _DAMAGED as error:
         reason = f"{type(error).__name__}: {error}"
         raise ValueError(f"{path} is damaged or truncated ({reason}): get it again") from error
 
 
 def _load_text(path: Path, limit: int | None) -> KeyedVectors:
-    with _open_text(path) as file:
-        fields = file.readline().split()
+    with vector_files.open_text(path) as file:
+        fields = vector_files.read_line(file).split()
     has_header = len(fields) == 2 and all(field.isdigit() for field in fields)
     dim = int(fields[1]) if has_header else len(fields) - 1
+    if dim < 1:
+        raise ValueError("its first line has no numbers")
+    vector_files.check_size(path, int(fields[0]) if has_header else None, limit)
     try:
         vectors = KeyedVectors.load_word2vec_format(
             str(path),
@@ -207,24 +220,12 @@ def _load_text(path: Path, limit: int | None) -> KeyedVectors:
             unicode_errors="replace",
         )
     except ValueError:
-        _check_widths(path, dim, has_header)
+        vector_files.check_widths(path, dim, has_header)
         raise
     # gensim spreads a line of one number over all places.
     if dim > 1 and (np.ptp(vectors.vectors, axis=1) == 0).any():
-        _check_widths(path, dim, has_header)
+        vector_files.check_widths(path, dim, has_header)
     return vectors
-
-
-def _check_widths(path: Path, dim: int, has_header: bool) -> None:
-    with _open_text(path) as file:
-        for number, line in enumerate(file, start=1):
-            found = len(line.rstrip().split(b" ")) - 1
-            if found != dim and not (has_header and number == 1):
-                raise ValueError(f"line {number} has {found} numbers and not {dim}")
-
-
-def _open_text(path: Path) -> BinaryIO:
-    return gzip.open(path, "rb") if path.name.lower().endswith(".gz") else open(path, "rb")
 
 
 def train_vectors(

@@ -18,7 +18,7 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from imgtext_tf.data import examples, images
-from imgtext_tf.data.files import write_json
+from imgtext_tf.data.files import read_json, write_json
 from imgtext_tf.data.shards import (
     MANIFEST,
     ShardInfo,
@@ -66,7 +66,15 @@ class FeatureCache:
             raise FeatureError(f"{directory}: is no feature cache, use the folder of one")
         self.fingerprint: dict[str, Any] = self._reader.manifest["build"]
         _compare(directory, self.fingerprint, fingerprint or {})
-        self.shape: tuple[int, int, int] = tuple(self._reader.manifest["notes"]["shape"])
+        shape = self._reader.manifest["notes"].get("shape")
+        if (
+            self.fingerprint.get("dtype") not in _DTYPES
+            or not isinstance(shape, list)
+            or len(shape) != 3
+            or not all(isinstance(side, int) and side > 0 for side in shape)
+        ):
+            raise FeatureError(f"{directory}: says no shape and type of its maps; compute it anew")
+        self.shape: tuple[int, int, int] = tuple(shape)
         ids = self._reader.index["image_id"]
         self._order = np.argsort(ids)
         self._sorted_ids = ids[self._order]
@@ -268,8 +276,7 @@ def _claim(directory: str | os.PathLike, build: Mapping[str, Any]) -> None:
     """Notes whose maps a directory holds, or compares."""
     path = os.path.join(directory, _FINGERPRINT)
     if tf.io.gfile.exists(path):
-        with tf.io.gfile.GFile(path, "rb") as file:
-            _compare(directory, json.loads(file.read()), build)
+        _compare(directory, read_json(path), build)
     else:
         write_json(path, build)
 

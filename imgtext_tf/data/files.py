@@ -11,6 +11,8 @@ from typing import Any, BinaryIO
 
 import tensorflow as tf
 
+from imgtext_tf import untrusted
+
 
 class ShardError(RuntimeError):
     """A shard, index or manifest that cannot be written, is missing or is damaged."""
@@ -57,6 +59,23 @@ def disk_errors(path: str) -> Iterator[None]:
             f"{path}: cannot be written ({error}); free space or mend the folder, then run the "
             "same command again"
         ) from error
+
+
+def read_json(path: str) -> dict[str, Any]:
+    """Reads a JSON file that holds one object, from anywhere.
+
+    Raises:
+        ShardError: if it cannot be read, or holds none.
+    """
+    try:
+        with open_binary(path) as file:
+            content = untrusted.parse_json(file.read())
+        if not isinstance(content, dict):
+            raise ValueError("it holds no object")
+        return content
+    except (OSError, ValueError, tf.errors.OpError) as error:
+        raise ShardError(f"{path}: cannot be read ({error}); remove it and run the same command "
+                         "again") from error  # fmt: skip
 
 
 def write_file(path: str, data: bytes) -> None:

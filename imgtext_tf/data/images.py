@@ -8,12 +8,16 @@ beyond that (other ranges, means) is the backbone's own business.
 from __future__ import annotations
 
 import io
-import struct
+import os
 from collections.abc import Callable
 
 import numpy as np
 import PIL.Image
 import tensorflow as tf
+
+from imgtext_tf import untrusted
+from imgtext_tf.data import image_headers
+from imgtext_tf.data.image_headers import ImageError as ImageError
 
 MAX_PIXELS = 100_000_000
 EVAL_CROP = 0.875  # Inception's share of height and width kept in evaluation
@@ -21,8 +25,17 @@ EVAL_CROP = 0.875  # Inception's share of height and width kept in evaluation
 Size = int | tuple[int, int]
 
 
-class ImageError(ValueError):
-    """Image bytes that cannot be used."""
+def read_file(path: str | os.PathLike) -> bytes:
+    """The bytes of an image file.
+
+    Raises:
+        ImageError: naming the file, if it is no regular file, or far too large for an image.
+        OSError: if it cannot be read.
+    """
+    try:
+        return untrusted.read_bytes(path)
+    except untrusted.DamagedError as error:
+        raise ImageError(str(error)) from error
 
 
 def check_image(data: bytes, *, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
@@ -43,16 +56,7 @@ def checked_pixels(data: bytes, *, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     Raises:
         ImageError: if the bytes are empty, truncated, of another format, of size 0 or too large.
     """
-    try:
-        height, width = _header_size(data)
-    except (struct.error, tf.errors.InvalidArgumentError) as error:
-        raise ImageError("the image is truncated in its header; fetch it again") from error
-    if height <= 0 or width <= 0:
-        raise ImageError(f"the image has {height} x {width} pixels; leave it out")
-    if height * width > max_pixels:
-        raise ImageError(
-            f"the image has {height} x {width} pixels, more than {max_pixels}; scale it down"
-        )
+    image_headers.check(data, max_pixels)
     try:
         return _decode_eagerly(data)
     except tf.errors.OpError as error:
@@ -129,11 +133,13 @@ def decode_named(data: tf.Tensor, name: tf.Tensor) -> tf.Tensor:
 
     def decode(data: bytes, name: bytes) -> np.ndarray:
         try:
+            image_headers.check(data, MAX_PIXELS)
             return _decode_eagerly(data)
-        except tf.errors.OpError as error:
+        except (ImageError, tf.errors.OpError) as error:
+            reason = _first_line(error) if isinstance(error, tf.errors.OpError) else error
             raise ImageError(
-                f"the image of {name.decode('utf-8')!r} cannot be decoded "
-                f"({_first_line(error)}); verify the shards or build them again"
+                f"the image of {name.decode('utf-8', 'replace')!r} cannot be decoded ({reason}); "
+                "verify the shards or build them again"
             ) from error
 
     # Not stateful: deterministic TensorFlow would run a stateful map one element at a time.
@@ -252,23 +258,6 @@ def _decode_eagerly(data: bytes) -> np.ndarray:
     if data[:2] == b"BM":
         return decode_pixels(tf.constant(data)).numpy()
     return tf.io.decode_image(data, channels=3, expand_animations=False).numpy()
-
-
-def _header_size(data: bytes) -> tuple[int, int]:
-    """(height, width) as the file's header says, without decoding a pixel."""
-    if data[:3] == b"\xff\xd8\xff":
-        height, width, _ = tf.io.extract_jpeg_shape(data).numpy().tolist()
-    elif data[:8] == b"\x89PNG\r\n\x1a\n":
-        width, height = struct.unpack(">II", data[16:24])
-    elif data[:6] in (b"GIF87a", b"GIF89a"):
-        width, height = struct.unpack("<HH", data[6:10])
-    elif data[:2] == b"BM":
-        width, height = struct.unpack("<ii", data[18:26])
-        height = abs(height)  # negative: the rows stand top down
-    else:
-        what = "empty" if not data else f"no JPEG, PNG, GIF or BMP (it starts {data[:8]!r})"
-        raise ImageError(f"the image is {what}; convert it, or leave it out")
-    return height, width
 
 
 def _first_line(error: tf.errors.OpError) -> str:

@@ -9,7 +9,6 @@ import collections
 import concurrent.futures
 import dataclasses
 import hashlib
-import json
 import os
 from collections.abc import Mapping
 from typing import Any
@@ -17,7 +16,9 @@ from typing import Any
 import tensorflow as tf
 from tqdm import tqdm
 
+from imgtext_tf import untrusted
 from imgtext_tf.data import examples
+from imgtext_tf.data.checks import check_manifest
 from imgtext_tf.data.files import ShardError, open_binary, sha256_of, write_file, write_json
 from imgtext_tf.data.shard_files import (
     BUILD_AGAIN,
@@ -93,13 +94,10 @@ def load_manifest(directory: str | os.PathLike) -> dict[str, Any]:
         raise ShardError(f"{path}: missing; run the build command to its end, or mend the path")
     try:
         with open_binary(path) as file:
-            manifest = json.loads(file.read())
-        for entry in manifest["splits"].values():
-            for info in entry["shards"]:
-                ShardInfo(**info)
-        manifest["words"]["sha256"], manifest["name"], manifest["record_kind"]
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ShardError(f"{path}: no manifest ({error!r}); run the build command again") from error
+            manifest = untrusted.parse_json(file.read())
+        check_manifest(manifest)
+    except (OSError, tf.errors.OpError, ValueError, KeyError, TypeError) as error:
+        raise ShardError(f"{path}: no manifest ({error}); run the build command again") from error
     return manifest
 
 

@@ -7,11 +7,11 @@ Files are read a record at a time, however many there are. A record that cannot 
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
 import pathlib
 from collections.abc import Iterator, Sequence
 
+from imgtext_tf import untrusted
 from imgtext_tf.data.shard_files import BadRecord
 from imgtext_tf.data.text import as_text, split_sentences
 
@@ -45,7 +45,8 @@ def read(path: str | os.PathLike, images_dir: str | os.PathLike | None = None) -
     """The pairs of a `.jsonl` file or of a folder, always in the same order.
 
     A JSONL file has one `{"image": path, "text": text or list of sentences, "id": name}` a line;
-    other fields are left alone, and without an id it is the line's number. In a folder, and below
+    other fields are left alone, and without an id it is the line's number. The images lie below
+    one folder: a path that leads out of it makes a bad record. In a folder, and below
     it, every picture (`a/7.jpg`) has a text beside it (`a/7.txt`); the id is the path without its
     ending. A picture without a text, or a text without a picture, is a bad record.
 
@@ -91,29 +92,26 @@ def _printable(name: object) -> str:
     return "".join(c if c.isprintable() else " " for c in text)
 
 
-def _image_path(root: pathlib.Path, image: object) -> str:
-    if not isinstance(image, str) or not image.strip() or "\0" in image:
-        raise ValueError(f"image path {image!r} is empty or no string")
-    return os.path.join(root, image)  # an absolute path stays as it is
-
-
 def _of_jsonl(path: pathlib.Path, root: pathlib.Path) -> Iterator[Item]:
-    with open(path, "rb") as file:
-        for number, line in enumerate(file, start=1):
-            if not line.strip():
-                continue
-            name = str(number)
-            try:
-                # A byte order mark stands before the first line at most.
-                record = json.loads(line.decode("utf-8-sig"))
-                if not isinstance(record, dict):
-                    raise ValueError("no JSON object ({...})")
-                name = _printable(record.get("id") or number)
-                yield Pair(name, _image_path(root, record["image"]), record["text"])
-            except KeyError as error:
-                yield BadRecord(name, f"line {number} lacks the field {error}")
-            except (ValueError, RecursionError) as error:  # bad UTF-8 and bad JSON, too
-                yield BadRecord(name, f"line {number}: {error}")
+    for number, line in enumerate(untrusted.read_lines(path), start=1):
+        if not line.strip():
+            continue
+        name = str(number)
+        try:
+            if len(line) > untrusted.MAX_LINE_BYTES:
+                raise ValueError(f"has more than {untrusted.MAX_LINE_BYTES} bytes")
+            record = untrusted.parse_json(line)
+            if not isinstance(record, dict):
+                raise ValueError("no JSON object ({...})")
+            given = record.get("id")
+            if isinstance(given, list | dict | bool):
+                raise ValueError(f"the id {given!r:.80} is no name")
+            name = _printable(number if given is None or given == "" else given)
+            yield Pair(name, untrusted.below(root, record["image"], absolute=True), record["text"])
+        except KeyError as error:
+            yield BadRecord(name, f"line {number} lacks the field {error}")
+        except (ValueError, RecursionError) as error:  # bad UTF-8 and bad JSON, too
+            yield BadRecord(name, f"line {number}: {error}")
 
 
 def _of_folder(folder: pathlib.Path) -> Iterator[Item]:
@@ -130,7 +128,7 @@ def _of_folder(folder: pathlib.Path) -> Iterator[Item]:
             texts = [s for s in suffixes[stem] if s.lower() == _TEXT_SUFFIX]
             if len(pictures) == 1 and texts:
                 try:
-                    text = as_text(pathlib.Path(path + texts[0]).read_bytes()).lstrip("\ufeff")
+                    text = as_text(untrusted.read_bytes(path + texts[0])).lstrip("\ufeff")
                     yield Pair(name, path + pictures[0], text)
                 except (OSError, ValueError) as error:
                     yield BadRecord(name, f"{path}{texts[0]}: {error}")

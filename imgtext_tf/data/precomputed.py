@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
 from pathlib import Path
 
 import numpy as np
 
+from imgtext_tf import untrusted
 from imgtext_tf.data.captions import END, START, CaptionError, Captions
 from imgtext_tf.data.text import Vocabulary
 
@@ -28,8 +28,17 @@ class Precomputed:
     path: str
 
     def read(self, rows: np.ndarray) -> np.ndarray:
-        """The features of images: [B, ...] float32."""
-        return np.asarray(self.features[rows], np.float32)
+        """The features of images: [B, ...] float32.
+
+        Raises:
+            CaptionError: naming file and row, if a value is not finite.
+        """
+        found = np.asarray(self.features[rows], np.float32)
+        if not np.isfinite(found).all():
+            bad = ~np.isfinite(found).reshape(len(found), -1).all(axis=1)
+            raise CaptionError(f"{self.path}: image {np.asarray(rows)[bad][0]} has values that are "
+                               "not finite; compute the features again")  # fmt: skip
+        return found
 
 
 def read_precomputed(directory: str | os.PathLike, split: str) -> Precomputed:
@@ -50,13 +59,14 @@ def read_precomputed(directory: str | os.PathLike, split: str) -> Precomputed:
     name = next((n for n in names if Path(directory, f"{n}_ims.npy").exists()), names[-1])
     path, text_path = (Path(directory, f"{name}_{end}") for end in ("ims.npy", "caps.txt"))
     try:
-        features = np.load(path, mmap_mode="r", allow_pickle=False)
+        features = untrusted.load_npy(path, mmap=True)
         # Not splitlines(): a caption may hold U+2028 and the like.
         lines = text_path.read_bytes().decode("utf-8-sig").removesuffix("\n").split("\n")
     except (OSError, ValueError) as error:
         raise CaptionError(f"{path} and {text_path.name}: {error}") from error
     texts = tuple(line.strip() for line in lines)
-    if features.ndim not in (2, 3) or not np.issubdtype(features.dtype, np.floating):
+    shaped = features.ndim in (2, 3) and 0 not in features.shape
+    if not shaped or not np.issubdtype(features.dtype, np.floating):
         raise CaptionError(f"{path}: holds {features.dtype} {features.shape}, not [N, D] or "
                            "[N, regions, D] floats")  # fmt: skip
     empty = [number for number, text in enumerate(texts, 1) if not text]
@@ -111,10 +121,10 @@ def read_scan_vocabulary(path: str | os.PathLike) -> Vocabulary:
         CaptionError: if the file is no such vocabulary.
     """
     try:
-        data = json.loads(Path(path).read_text(encoding="utf-8"))
-        ids = {word: int(number) for word, number in data["word2idx"].items()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise CaptionError(f"{path}: is no vocabulary of SCAN: {error!r}") from error
+        ids = untrusted.read_json(path)["word2idx"]
+        untrusted.need(ids, dict.fromkeys(ids, int), "word2idx")
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CaptionError(f"{path}: is no vocabulary of SCAN: {error}") from error
     return vocabulary_of_ids(ids, str(path))
 
 
@@ -131,4 +141,7 @@ def vocabulary_of_ids(ids: dict[str, int], source: str) -> Vocabulary:
     ] != list(range(len(words))):
         raise CaptionError(f"{source}: ids are not <pad> 0, <start> 1, <end> 2, <unk> 3, then one "
                            "a word without gaps")  # fmt: skip
-    return Vocabulary((START, END, *words[4:]))
+    try:
+        return Vocabulary((START, END, *words[4:]))
+    except ValueError as error:
+        raise CaptionError(f"{source}: {error}") from error

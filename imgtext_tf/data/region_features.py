@@ -17,9 +17,10 @@ import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
+from imgtext_tf import untrusted
 from imgtext_tf.data import examples
 from imgtext_tf.data.features import FeatureCache, FeatureError, distinct_images
-from imgtext_tf.data.files import write_json
+from imgtext_tf.data.files import read_json, write_json
 from imgtext_tf.data.shape_batches import image_batches
 from imgtext_tf.data.shards import (
     MANIFEST,
@@ -57,14 +58,21 @@ def read_regions(directory: str | os.PathLike, image_ids: Sequence[str] | np.nda
         )
     rows = np.array([row_of[one] for one in wanted], np.int64)
     notes = reader.manifest["notes"]
+    untrusted.need(notes, {"regions": int, "channels": int}, reader.directory)
     found = np.zeros([len(rows), notes["regions"], notes["channels"]], np.float16)
     order = np.argsort(rows, kind="stable")  # as they lie on disk
     for start in range(0, len(order), _CHUNK):
         places = order[start : start + _CHUNK]
         for place, data in zip(places, reader.read(rows[places]), strict=True):
             record = examples.from_bytes("feature", data)
-            values = np.frombuffer(record["values"], "<f2").reshape(record["shape"])
-            found[place, : len(values)] = values
+            try:
+                values = np.frombuffer(record["values"], "<f2").reshape(record["shape"])
+                found[place, : len(values)] = values
+            except (TypeError, ValueError) as error:
+                raise FeatureError(
+                    f"{directory}: image {record['image_id']!r}: {error}; remove the folder, it is "
+                    "then computed anew"
+                ) from error
     return found
 
 
@@ -230,8 +238,7 @@ def _claim(directory: str | os.PathLike, build: Mapping[str, Any]) -> None:
     if not tf.io.gfile.exists(path):
         write_json(path, build)
         return
-    with tf.io.gfile.GFile(path, "rb") as file:
-        found = json.loads(file.read())
+    found = read_json(path)
     for key, value in build.items():
         if found.get(key) != value:
             raise FeatureError(

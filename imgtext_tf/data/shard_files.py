@@ -13,14 +13,15 @@ import itertools
 import json
 import os
 import re
-import zipfile
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
+from imgtext_tf import untrusted
 from imgtext_tf.data import examples
+from imgtext_tf.data.checks import check_index
 from imgtext_tf.data.files import (
     ShardError,
     atomic,
@@ -85,7 +86,7 @@ def shard_path(directory: str | os.PathLike, name: str, split: str, index: int, 
         ValueError: if the index is not below the count, or the split is not alphanumeric.
     """
     file = f"{name}-{split}-{index:05d}-of-{count:05d}.tfrecord"
-    if not 0 <= index < count or not _NAME.fullmatch(file):
+    if not 0 <= index < count or not _NAME.fullmatch(file) or "/" in name:
         raise ValueError(f"{file!r} is no shard name: 0 <= index < count, split alphanumeric")
     return os.path.join(directory, file)
 
@@ -196,14 +197,16 @@ def read_index(path: str | os.PathLike) -> dict[str, Any]:
     """
     try:
         with open_binary(index_path(path)) as file:
-            arrays = dict(np.load(io.BytesIO(file.read()), allow_pickle=False))
+            arrays = untrusted.load_npz(index_path(path), file.read())
         index: dict[str, Any] = {name: arrays[name] for name in COLUMNS}
-        index["meta"] = json.loads(arrays["meta"].tobytes())
+        index["meta"] = untrusted.parse_json(arrays["meta"].tobytes())
         words = arrays["word"].tobytes().decode("utf-8").split("\n")[:-1]
         index["word_counts"] = dict(zip(words, arrays["count"].tolist(), strict=True))
-        index["texts"] = json.loads(arrays["texts"].tobytes()) if "texts" in arrays else None
+        texts = arrays.get("texts")
+        index["texts"] = None if texts is None else untrusted.parse_json(texts.tobytes())
+        check_index(index, COLUMNS)
         return index
-    except (OSError, tf.errors.OpError, ValueError, KeyError, zipfile.BadZipFile) as error:
+    except (OSError, tf.errors.OpError, ValueError, KeyError, TypeError) as error:
         raise ShardError(f"{index_path(path)}: unreadable ({error}); {BUILD_AGAIN}") from error
 
 

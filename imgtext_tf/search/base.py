@@ -14,6 +14,8 @@ from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
+from imgtext_tf import untrusted
+
 _META, _IDS, _VECTORS = "index.json", "ids.txt", "vectors.npy"
 _FEW = 1 << 14  # rows normalised at a time
 
@@ -222,12 +224,19 @@ def load_index(kind: type[Index], directory: str | os.PathLike, *, mmap: bool = 
     """Reads an index that `save` wrote as one of this class."""
     folder = pathlib.Path(directory)
     meta = read_description(folder)
-    vectors = np.load(folder / _VECTORS, mmap_mode="r" if mmap else None)
-    ids = (folder / _IDS).read_text(encoding="utf-8").split("\n")[:-1]
-    if not len(ids) == len(vectors) == meta["size"]:
-        raise SearchError(f"{folder}: {len(ids)} ids for {len(vectors)} vectors; save it again")
-    index = kind(ids, vectors, **meta["options"])
-    index._load(folder, mmap)
+    try:
+        vectors = untrusted.load_npy(folder / _VECTORS, mmap=mmap)
+        ids = untrusted.read_bytes(folder / _IDS, most=None).decode("utf-8").split("\n")[:-1]
+        if vectors.ndim != 2 or not len(ids) == len(vectors) == meta["size"]:
+            raise ValueError(f"{len(ids)} ids for vectors {vectors.shape}")
+        if len(set(ids)) < len(ids) or vectors.dtype != np.float32:
+            raise ValueError(f"an id stands twice, or the vectors are {vectors.dtype}")
+        index = kind(ids, vectors, **meta["options"])
+        index._load(folder, mmap)
+    except SearchError:
+        raise
+    except (OSError, RuntimeError, ValueError, TypeError, KeyError) as error:
+        raise SearchError(f"{folder}: no whole index ({error}); save it again") from error
     return index
 
 
@@ -239,7 +248,9 @@ def read_description(directory: str | os.PathLike) -> dict[str, Any]:
     """
     path = pathlib.Path(directory) / _META
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        meta = untrusted.read_json(path)
+        untrusted.need(meta, {"backend": str, "options": dict, "size": int}, path)
+        return meta
     except (OSError, ValueError) as error:
         raise SearchError(f"{path}: no saved index ({error}); save it to its end") from None
 

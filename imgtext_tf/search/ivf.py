@@ -7,6 +7,7 @@ import math
 import numpy as np
 import tensorflow as tf
 
+from imgtext_tf import untrusted
 from imgtext_tf.search.base import Index, SearchError, normalized
 
 _ITERATIONS = 12
@@ -70,8 +71,18 @@ class IvfIndex(Index):
         np.savez(folder / "cells.npz", centres=self.centres, cell_of=self.cell_of)
 
     def _load(self, folder, mmap):
-        with np.load(folder / "cells.npz") as arrays:
-            self.centres, self.cell_of = arrays["centres"], arrays["cell_of"]
+        arrays = untrusted.load_npz(folder / "cells.npz")
+        self.centres, self.cell_of = arrays["centres"], arrays["cell_of"]
+        cells = self.options["cells"]
+        if (
+            self.centres.shape != (cells, self.dim)
+            or self.centres.dtype != np.float32
+            or self.cell_of.shape != (len(self),)
+            or self.cell_of.dtype.kind != "i"
+            or self.cell_of.min() < 0
+            or self.cell_of.max() >= cells
+        ):
+            raise ValueError(f"cells.npz has not {cells} cells of {len(self)} entries")
 
 
 class IvfModule(tf.Module):

@@ -11,26 +11,30 @@ def test_a_jsonl_gives_its_pairs_and_names_its_bad_lines(tmp_path):
     lines = [
         b"\xef\xbb\xbf" + json.dumps(good).encode(),
         b"",
-        b'{"image": "/abs/8.jpg", "text": "\xc3\x89t\xc3\xa9."}',
+        b'{"image": "%s/8.jpg", "text": "\xc3\x89t\xc3\xa9."}' % str(tmp_path).encode(),
         b'{"image": "9.jpg", "text": "\xff"}',
         b'{"image": "9.jpg"',
         b"[1]",
         b'{"id": "no text", "image": "9.jpg"}',
         b'{"image": 3, "text": "x"}',
+        b'{"image": "/etc/passwd", "text": "x"}',
+        b'{"image": "../secret.jpg", "text": "x"}',
     ]
     path = tmp_path / "in.jsonl"
     path.write_bytes(b"\r\n".join(lines))
     items = list(pairs.read(path))
     assert items[:2] == [
         pairs.Pair("7", str(tmp_path / "a/7.jpg"), ["One.", "Two."]),
-        pairs.Pair("3", "/abs/8.jpg", "Été."),
+        pairs.Pair("3", str(tmp_path / "8.jpg"), "Été."),
     ]
-    assert [item.id for item in items[2:]] == ["4", "5", "6", "no text", "8"]
+    assert [item.id for item in items[2:]] == ["4", "5", "6", "no text", "8", "9", "10"]
     reasons = [item.reason for item in items[2:]]
     for reason, part in zip(
-        reasons, ["can't decode byte 0xff", "line 5", "no JSON object", "'text'", "image path 3"],
+        reasons,
+        ["can't decode byte 0xff", "line 5", "no JSON object", "'text'", "image path 3"]
+        + ["leaves the image folder"] * 2,
         strict=True,
-    ):  # fmt: skip
+    ):
         assert part in reason
     (pair, *_) = pairs.read(path, tmp_path / "elsewhere")
     assert pair.image == str(tmp_path / "elsewhere" / "a/7.jpg")

@@ -51,17 +51,15 @@ def interdependent(
     folder = os.path.join(ads_dir, "image")
     folder = folder if os.path.isdir(folder) else os.fspath(ads_dir)
     path = os.path.join(folder, "Slogans.json")
-    slogans = base.read_json(path)
-    if not isinstance(slogans, dict):
-        raise base.ReaderError(f"{path}: expected one object of image path: list of slogans")
+    slogans = base.read_object(path)
     accepted = _accepted(accept) if accept else None
     names = _product_words(folder, products) if accepted is None else {}
     for image, texts in slogans.items():
-        if not isinstance(texts, list):
+        if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
             yield base.BadRecord(f"{path} {image}", "expected a list of slogans")
             continue
         words = names.get(image, frozenset()) | names.get(os.path.dirname(image), frozenset())
-        for number, text in enumerate(dict.fromkeys(map(str, texts))):
+        for number, text in enumerate(dict.fromkeys(texts)):
             key = f"ads/{image}/{number}"
             if accepted is not None and not {image, f"{image}\t{text}"} & accepted:
                 yield base.Dropped(key, "slogan not in the accept list")
@@ -100,7 +98,8 @@ def _product_words(folder: str, products: str | os.PathLike | None) -> dict[str,
             words[image] |= content_stems(topics.get(str(value), str(value)))
     for image, values in _optional(os.path.join(folder, "Symbols.json")):
         for value in values:
-            words[image] |= content_stems(str(value[-1]) if isinstance(value, list) else "")
+            named = value[-1] if value and isinstance(value, list) else ""
+            words[image] |= content_stems(str(named))
     action_stems = content_stems(ACTION_WORDS)
     for image, values in _optional(os.path.join(folder, "QA_Action.json")):
         for value in values:
@@ -118,7 +117,7 @@ def _product_words(folder: str, products: str | os.PathLike | None) -> dict[str,
 def _optional(path: str) -> list[tuple[str, list]]:
     if not os.path.exists(path):
         return []
-    data = base.read_json(path)
+    data = base.read_object(path)
     return [(image, values) for image, values in data.items() if isinstance(values, list)]
 
 

@@ -1,4 +1,4 @@
-"""What every reader yields, and how every reader opens a file.
+"""What every reader yields; files are opened by `raw_files`, whose names stand here, too.
 
 A reader is a generator function over one raw source. For each record of its annotation files it
 yields a `Pair`, a `BadRecord` (damaged: counted against `--max_bad_records`) or a `Dropped` (left
@@ -8,20 +8,29 @@ out by a rule of the paper or of the flags: counted, never an error). No reader 
 from __future__ import annotations
 
 import hashlib
-import json
 import os
-import pathlib
-import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from imgtext_tf import relations
+from imgtext_tf import relations, untrusted
 from imgtext_tf.data.examples import MAX_ID_BYTES
 from imgtext_tf.data.pairs import IMAGE_SUFFIXES, clean_sentences
 from imgtext_tf.data.shards import BadRecord
+from imgtext_tf.data.text import as_text
+from tfrecords_tools.readers.raw_files import (
+    ReaderError,
+    damaged,
+    decode,
+    read_bytes,
+    read_json,
+    read_json_lines,
+    read_lines,
+    read_object,
+    read_table,
+)
 
 __all__ = [
     "IMAGE_SUFFIXES",
@@ -31,13 +40,17 @@ __all__ = [
     "Pair",
     "ReaderError",
     "clean_sentences",
+    "damaged",
+    "decode",
+    "read_bytes",
+    "read_json",
+    "read_json_lines",
+    "read_lines",
+    "read_object",
+    "read_table",
 ]
 
 SPLITS = ("train", "val", "test")
-
-
-class ReaderError(Exception):
-    """A raw source that cannot be read at all; the message names the file and the mend."""
 
 
 @dataclass(frozen=True)
@@ -77,11 +90,7 @@ class Pair:
             ValueError: if the id, source or group is empty or unprintable.
         """
         for name in ("id", "source", "group"):
-            value = getattr(self, name)
-            if not value or not value.isprintable() or len(value.encode()) > MAX_ID_BYTES:
-                raise ValueError(
-                    f"{name} {value!r:.80} is empty, unprintable or over {MAX_ID_BYTES} bytes"
-                )
+            checked_name(getattr(self, name), name)
 
     @property
     def relation(self) -> str:
@@ -99,15 +108,63 @@ class Dropped:
 
 Item = Pair | BadRecord | Dropped
 
+# What a record of wrong types or values makes the code that reads it raise.
+MALFORMED = (
+    KeyError,
+    TypeError,
+    ValueError,
+    AttributeError,
+    IndexError,
+    OverflowError,
+    RecursionError,
+)
+
+
+def checked_name(value: object, what: str = "id") -> str:
+    """A name that shards can hold: a string or number as a printable string.
+
+    Raises:
+        ValueError: if it is none, or longer than `MAX_ID_BYTES`.
+    """
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        value = str(value)
+    if (
+        not isinstance(value, str)
+        or not value.strip()
+        or not value.isprintable()
+        or len(value.encode()) > MAX_ID_BYTES
+    ):
+        raise ValueError(
+            f"{what} {value!r:.80} is empty, unprintable, no text or over {MAX_ID_BYTES} bytes"
+        )
+    return value
+
 
 def attempt(record_id: str, make: Callable[..., Pair], *args: Any, **kwargs: Any) -> Item:
     """Calls `make`, and turns what a malformed record raises into a `BadRecord`."""
     try:
         return make(*args, **kwargs)
-    except KeyError as error:
-        return BadRecord(record_id, f"lacks the field {error}")
-    except (TypeError, ValueError, AttributeError, IndexError) as error:
-        return BadRecord(record_id, str(error))
+    except MALFORMED as error:
+        return BadRecord(record_id, fault(error))
+
+
+def fault(error: Exception) -> str:
+    """What a malformed record raised, in words."""
+    if isinstance(error, KeyError):
+        return f"lacks the field {error!s:.80}"
+    return f"{error!s:.300}"
+
+
+def checked_text(value: object) -> str:
+    """A text as a file gives it, which may be empty.
+
+    Raises:
+        TypeError: if it is no string.
+        ValueError: if it holds lone surrogates.
+    """
+    if not isinstance(value, str):
+        raise TypeError(f"the text must be a string, not {value!r:.80}")
+    return as_text(value)
 
 
 def metrics_of(relation: str) -> dict[str, Any]:
@@ -118,7 +175,8 @@ def metrics_of(relation: str) -> dict[str, Any]:
     """
     if relation not in relations.METRICS_OF_RELATION:
         raise ValueError(
-            f"unknown class {relation!r}: use one of {', '.join(relations.RELATIONS)}, or map it"
+            f"unknown class {relation!r:.80}: use one of {', '.join(relations.RELATIONS)}, or map "
+            "it"
         )
     return dict(zip(relations.METRIC_VALUES, relations.METRICS_OF_RELATION[relation], strict=True))
 
@@ -129,17 +187,13 @@ def inside(root: str | os.PathLike, relative: str) -> str:
     Raises:
         ValueError: if the path is empty, absolute, or leaves the root ("../").
     """
-    if not isinstance(relative, str) or not relative.strip() or "\0" in relative:
-        raise ValueError(f"image path {relative!r} is empty or no string")
-    parts = pathlib.PurePosixPath(relative.replace("\\", "/"))
-    if parts.is_absolute() or ".." in parts.parts or re.match(r"[A-Za-z]:", relative):
-        raise ValueError(f"image path {relative!r} is absolute or leaves the image folder")
-    return os.path.join(root, *parts.parts)
+    return untrusted.below(root, relative)
 
 
 def generator(seed: int, *key: Any) -> np.random.Generator:
     """A random generator that depends on the seed and a key only, not on the order of calls."""
-    digest = hashlib.sha256("\0".join(map(str, (seed, *key))).encode()).digest()
+    text = "\0".join(map(str, (seed, *key)))
+    digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
     return np.random.default_rng(int.from_bytes(digest[:16], "big"))
 
 
@@ -159,89 +213,3 @@ def draw_unrelated(
             chosen[place] = None
     places = [p for p, other in enumerate(others) if not own & other and p not in chosen]
     return [*chosen, *rng.permutation(places)[: count - len(chosen)].astype(int).tolist()]
-
-
-def decode(path: str | os.PathLike, data: bytes, *, offset: int = 0) -> str:
-    """Decodes strict UTF-8 (a byte order mark is skipped).
-
-    Raises:
-        ReaderError: names the file, the byte and the mend.
-    """
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise ReaderError(
-            f"{path}: byte {offset + error.start} (0x{data[error.start]:02x}) is not UTF-8; find "
-            "the file's encoding and convert it, e.g. `iconv -f latin1 -t utf-8`"
-        ) from None
-
-
-def read_bytes(path: str | os.PathLike) -> bytes:
-    """Reads a file.
-
-    Raises:
-        ReaderError: if it cannot be read.
-    """
-    try:
-        with open(path, "rb") as file:
-            return file.read()
-    except OSError as error:
-        raise ReaderError(
-            f"{path}: {error.strerror or error}; docs/data.md shows the layout expected"
-        ) from None
-
-
-def read_json(path: str | os.PathLike) -> Any:
-    """Reads a JSON file.
-
-    Raises:
-        ReaderError: if it is missing, not UTF-8, or no JSON.
-    """
-    try:
-        return json.loads(decode(path, read_bytes(path)))
-    except json.JSONDecodeError as error:
-        raise ReaderError(
-            f"{path}: line {error.lineno}, column {error.colno}: {error.msg}; the file is "
-            "damaged or cut short: fetch it again"
-        ) from None
-
-
-def read_lines(path: str | os.PathLike) -> Iterator[tuple[str, str | BadRecord]]:
-    """Yields (record name, line) of a UTF-8 text file, empty lines left out.
-
-    A line that is not UTF-8 comes as a `BadRecord`, for the other lines are still good.
-
-    Raises:
-        ReaderError: if the file cannot be read.
-    """
-    offset = 0
-    for number, line in enumerate(read_bytes(path).split(b"\n"), start=1):
-        name = f"{path}:{number}"
-        try:
-            text = decode(path, line, offset=offset).rstrip("\r")
-            if text.strip():
-                yield name, text
-        except ReaderError as error:
-            yield name, BadRecord(name, str(error))
-        offset += len(line) + 1
-
-
-def read_json_lines(path: str | os.PathLike) -> Iterator[tuple[str, dict | BadRecord]]:
-    """Yields (record name, object) of a JSONL file; a bad line comes as a `BadRecord`.
-
-    Raises:
-        ReaderError: if the file cannot be read.
-    """
-    for name, line in read_lines(path):
-        if isinstance(line, BadRecord):
-            yield name, line
-            continue
-        try:
-            record = json.loads(line)
-        except json.JSONDecodeError as error:
-            yield name, BadRecord(name, f"no JSON: column {error.colno}: {error.msg}")
-            continue
-        if isinstance(record, dict):
-            yield name, record
-        else:
-            yield name, BadRecord(name, "no JSON object ({...})")

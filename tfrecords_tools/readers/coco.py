@@ -97,13 +97,15 @@ def _read(path: str, name: str, images_dir: str) -> Iterator[dict | base.BadReco
         for annotation in captions["annotations"]:
             texts[annotation["image_id"]].append((annotation["id"], annotation["caption"]))
         images = captions["images"]
+        if not isinstance(images, list):
+            raise TypeError("a list of images")
     except (KeyError, TypeError) as error:
         raise base.ReaderError(
             f"{path} or {instances_path}: no field {error}; expected MSCOCO's layout"
         ) from None
     for position, image in enumerate(images):
         try:
-            key = f"{name}/{image['id']}"
+            key = f"{name}/{base.checked_name(image['id'])}"
             if not kinds.get(image["id"]):
                 yield base.Dropped(key, "image without instances")
                 continue
@@ -113,14 +115,14 @@ def _read(path: str, name: str, images_dir: str) -> Iterator[dict | base.BadReco
                 "captions": texts[image["id"]],
                 "supercategories": frozenset(kinds[image["id"]]),
             }
-        except (KeyError, TypeError, ValueError) as error:
-            yield base.BadRecord(f"{path} images[{position}]", f"bad field: {error}")
+        except base.MALFORMED as error:
+            yield base.BadRecord(f"{path} images[{position}]", base.fault(error))
 
 
 def _split_of(
     name: str, key: str, given: set[str], fractions: tuple[float, float, float], seed: int
 ) -> str:
-    digest = hashlib.sha256(f"{seed}\0{key}".encode()).digest()
+    digest = hashlib.sha256(f"{seed}\0{key}".encode("utf-8", "surrogatepass")).digest()
     share = int.from_bytes(digest[:8], "big") / 2**64
     if given == {"train"}:
         train, val, _ = fractions

@@ -46,8 +46,8 @@ def illustration(
             continue
         try:
             images = _images(base.inside(root, wnid))
-        except ValueError as error:
-            yield base.BadRecord(name, f"wnid: {error}")
+        except (OSError, ValueError) as error:  # a name that is too long, say
+            yield base.BadRecord(name, f"wnid: {error!s:.300}")
             continue
         if not images:
             yield base.Dropped(f"imagenet/{wnid}", "concept without an image")

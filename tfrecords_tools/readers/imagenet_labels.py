@@ -9,7 +9,6 @@ Labels are numbered by wnid, as in Keras; names are no keys, for "crane" and "ma
 
 from __future__ import annotations
 
-import csv
 import os
 from collections.abc import Iterator
 
@@ -18,11 +17,12 @@ from tfrecords_tools.readers import base
 
 def read(
     folder: str | os.PathLike, images_dir: str | os.PathLike
-) -> tuple[dict[str, tuple[str, ...]], list[tuple[str, str, str, str]]]:
+) -> tuple[dict[str, tuple[str, ...]], list[tuple[str, str, str, str] | base.BadRecord]]:
     """Reads the labels and lists the images.
 
     Returns:
-        wnid -> terms in the order of the wnids; and (split, name, path, wnid) of each image.
+        wnid -> terms in the order of the wnids; and (split, name, path, wnid) of each image, or a
+        bad record.
 
     Raises:
         base.ReaderError: if the mapping is missing, or there is no folder of a known wnid.
@@ -31,7 +31,8 @@ def read(
     synsets = {}
     for name, line in base.read_lines(path):
         wnid, _, terms = ("" if isinstance(line, base.BadRecord) else line).partition(" ")
-        if not terms.strip():
+        # The id is a folder's name, too.
+        if not terms.strip() or not wnid.isalnum():
             raise base.ReaderError(f"{name}: expected 'n01440764 tench, Tinca tinca', got {line!r}")
         synsets[wnid] = tuple(term.strip() for term in terms.split(",") if term.strip())
     synsets = dict(sorted(synsets.items()))
@@ -43,7 +44,7 @@ def read(
     items += _by_folder("val", validation, synsets)
     solution = os.path.join(folder, "LOC_val_solution.csv")
     if os.path.exists(solution):
-        items += _flat(solution, validation)
+        items += _flat(solution, validation, synsets)
     return synsets, items
 
 
@@ -55,8 +56,19 @@ def _by_folder(split: str, root: str, synsets: dict) -> Iterator[tuple[str, str,
                 yield split, f"{split}/{wnid}/{name}", os.path.join(folder, name), wnid
 
 
-def _flat(solution: str, root: str) -> Iterator[tuple[str, str, str, str]]:
-    text = base.decode(solution, base.read_bytes(solution))
-    for row in csv.DictReader(text.splitlines()):
-        path = os.path.join(root, f"{row['ImageId']}.JPEG")
-        yield "val", f"val/{row['ImageId']}", path, row["PredictionString"].split()[0]
+def _flat(
+    solution: str, root: str, synsets: dict
+) -> Iterator[tuple[str, str, str, str] | base.BadRecord]:
+    for name, row in base.read_table(solution, needed=("ImageId", "PredictionString")):
+        if isinstance(row, base.BadRecord):
+            yield row
+        else:
+            yield base.attempt(name, _solved, row, root, synsets)
+
+
+def _solved(row: dict[str, str], root: str, synsets: dict) -> tuple[str, str, str, str]:
+    wnid = (row["PredictionString"].split() or [""])[0]
+    if wnid not in synsets:
+        raise ValueError(f"unknown label {wnid!r:.80}")
+    path = base.inside(root, f"{row['ImageId']}.JPEG")
+    return "val", base.checked_name(f"val/{row['ImageId']}"), path, wnid

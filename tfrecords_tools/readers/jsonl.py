@@ -57,24 +57,30 @@ def pair_of(
     image = record["image"]
     split = record.get("split") or ""
     if split not in ("", *base.SPLITS):
-        raise ValueError(f"split {split!r}: use one of {base.SPLITS}, or none")
-    source = str(record.get("source") or source)
+        raise ValueError(f"split {split!r:.80}: use one of {base.SPLITS}, or none")
+    source = _name_of(record, "source") or source
     return base.Pair(
-        id=f"{source}/{record.get('id') or os.path.basename(name)}",
+        id=f"{source}/{_name_of(record, 'id') or os.path.basename(name)}",
         image_path=base.inside(root, image),
         sentences=base.clean_sentences(record["text"]),
         source=source,
-        group=f"{source}/{record.get('group') or image}",
+        group=f"{source}/{_name_of(record, 'group') or image}",
         split=split,
         swaps=tuple((int(s), int(p), str(o), str(n)) for s, p, o, n in record.get("swaps") or ()),
         **(_own_class(record, labels) if labels else _metrics(record)),
     )
 
 
+def _name_of(record: dict[str, Any], field: str) -> str:
+    """A name that the record gives; "" where it gives none."""
+    value = record.get(field)
+    return "" if value is None or value == "" else base.checked_name(value, field)
+
+
 def _own_class(record: dict[str, Any], labels: Sequence[str]) -> dict[str, Any]:
     label = str(record["label"])
     if label not in labels:
-        raise ValueError(f"label {label!r} is none of --labels={','.join(labels)}")
+        raise ValueError(f"label {label!r:.80} is none of --labels={','.join(labels)}")
     return {"cmi": None, "sc": None, "stat": None, "label": label}
 
 

@@ -44,8 +44,8 @@ def read_images(
     Raises:
         base.ReaderError: if the file cannot be read or has no list "images".
     """
-    data = base.read_json(path)
-    if not isinstance(data, dict) or not isinstance(data.get("images"), list):
+    data = base.read_object(path)
+    if not isinstance(data.get("images"), list):
         raise base.ReaderError(f'{path}: no list "images"; expected Karpathy\'s dataset_*.json')
     name = str(data.get("dataset") or os.path.basename(path).removesuffix(".json"))
     images, bad = [], []
@@ -54,19 +54,23 @@ def read_images(
             continue
         try:
             relative = os.path.join(image.get("filepath", ""), image["filename"])
+            base.checked_name(relative, "file name")
             images.append(
                 {
                     "image_path": base.inside(images_dir, relative),
                     "name": relative,
                     "split": SPLIT_OF[image["split"]],
                     "captions": [
-                        (str(sentence.get("sentid", f"{position}.{number}")), sentence["raw"])
+                        (
+                            base.checked_name(sentence.get("sentid", f"{position}.{number}")),
+                            base.checked_text(sentence["raw"]),
+                        )
                         for number, sentence in enumerate(image["sentences"])
                     ],
                 }
             )
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            bad.append(base.BadRecord(f"{path} images[{position}]", f"bad field: {error}"))
+        except base.MALFORMED as error:
+            bad.append(base.BadRecord(f"{path} images[{position}]", base.fault(error)))
     return name, images, bad
 
 

@@ -11,14 +11,12 @@ or, for the fields alone, as `image=photo,text=caption,label=class`.
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
-import json
 import os
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from imgtext_tf import untrusted
 from imgtext_tf.data.files import write_file
 from tfrecords_tools.readers import base, jsonl
 
@@ -35,8 +33,12 @@ def parse_mapping(text: str) -> dict[str, dict[str, str]]:
         base.ReaderError: if it cannot be parsed, or lacks a field that is needed.
     """
     if text.endswith(".json"):
-        mapping = base.read_json(text)
-        if not isinstance(mapping, dict) or not isinstance(mapping.get("fields"), dict):
+        mapping = base.read_object(text)
+        for name in ("fields", "labels", "splits"):
+            part = mapping.get(name, {})
+            if not isinstance(part, dict) or not all(isinstance(v, str) for v in part.values()):
+                raise base.ReaderError(f"{text}: {name!r} must be an object of names")
+        if "fields" not in mapping:
             raise base.ReaderError(f'{text}: expected {{"fields": {{"image": "...", ...}}}}')
     else:
         parts = [part.partition("=") for part in text.split(",") if part.strip()]
@@ -82,7 +84,7 @@ def pairs(
     if suffix == ".jsonl":
         records = base.read_json_lines(path)
     elif suffix in (".csv", ".tsv"):
-        records = _table(path, "," if suffix == ".csv" else "\t")
+        records = base.read_table(path, delimiter="," if suffix == ".csv" else "\t")
     elif suffix in (".tfrecord", ".tfrecords"):
         records = _tfrecord(path)
     else:
@@ -106,7 +108,10 @@ def _pair(
         if isinstance(value, bytes):
             value = value.decode("utf-8")
         elif isinstance(value, list) and key != "text":
+            if len(value) != 1:
+                raise ValueError(f"the field {theirs!r:.80} holds {len(value)} values, not one")
             value = value[0]
+            value = value.decode("utf-8") if isinstance(value, bytes) else value
         if key == "text" and isinstance(value, list):
             value = [part.decode("utf-8") if isinstance(part, bytes) else part for part in value]
         ours[key] = value
@@ -115,7 +120,7 @@ def _pair(
     if "split" in ours:
         ours["split"] = mapping["splits"].get(ours["split"], ours["split"])
     if isinstance(ours.get("swaps"), str):
-        ours["swaps"] = json.loads(ours["swaps"])
+        ours["swaps"] = untrusted.parse_json(ours["swaps"])
     return jsonl.pair_of(ours, root, source, name, labels)
 
 
@@ -130,27 +135,6 @@ def _image_file(data: bytes, root: str) -> str:
     if not os.path.exists(path):
         write_file(path, data)
     return name
-
-
-def _table(path: str, delimiter: str) -> Iterator[tuple[str, dict | base.BadRecord]]:
-    # Bytes that are no UTF-8 are carried along, so that they cost their own row only.
-    text = base.read_bytes(path).decode("utf-8-sig", "surrogateescape")
-    csv.field_size_limit(max(csv.field_size_limit(), len(text)))
-    rows = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter)
-    for row in rows:
-        name = f"{path}:{rows.line_num}"
-        if any("\udc80" <= c <= "\udcff" for c in "".join(map(str, row.values()))):
-            yield (
-                name,
-                base.BadRecord(name, "the row is not UTF-8; convert it, e.g. by iconv"),
-            )
-        elif None in row or None in row.values():
-            yield (
-                name,
-                base.BadRecord(name, f"the row has not the header's columns {rows.fieldnames}"),
-            )
-        else:
-            yield name, row
 
 
 def _tfrecord(path: str) -> Iterator[tuple[str, dict | base.BadRecord]]:
@@ -170,5 +154,5 @@ def _tfrecord(path: str) -> Iterator[tuple[str, dict | base.BadRecord]]:
                 values = list(getattr(feature, kind).value) if kind else []
                 record[key] = values[0] if len(values) == 1 else values
             yield name, record
-    except (tf.errors.DataLossError, tf.errors.NotFoundError) as error:
+    except tf.errors.OpError as error:
         raise base.ReaderError(f"{path}: {error.message}; fetch the file again") from None

@@ -11,9 +11,10 @@ The lines of an image follow each other, so that files of any size are read as a
 from __future__ import annotations
 
 import csv
+import io
 import itertools
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from tfrecords_tools.readers import base
 
@@ -31,8 +32,10 @@ def read_classes(folder: str | os.PathLike) -> dict[str, str]:
     """
     path = os.path.join(folder, "class-descriptions.csv")
     names = {}
-    for row in csv.reader(base.decode(path, base.read_bytes(path)).splitlines()):
-        if len(row) != 2:
+    text = base.decode(path, base.read_bytes(path))
+    csv.field_size_limit(max(csv.field_size_limit(), len(text)))
+    for row in csv.reader(io.StringIO(text, newline="")):
+        if len(row) != 2 or not all(row):
             raise base.ReaderError(f"{path}: expected /m/0abc,Name, found {row!r:.80}")
         if row[0] != "LabelName":
             names[row[0]] = row[1]
@@ -44,7 +47,12 @@ def read_trainable(folder: str | os.PathLike) -> list[str] | None:
     path = os.path.join(folder, "classes-trainable.txt")
     if not os.path.exists(path):
         return None
-    return [str(line).strip() for _, line in base.read_lines(path)]
+    labels = []
+    for _, line in base.read_lines(path):
+        if isinstance(line, base.BadRecord):
+            raise base.ReaderError(line.reason)
+        labels.append(line.strip())
+    return labels
 
 
 def read_labels(
@@ -73,30 +81,34 @@ def read_labels(
 def _read_file(
     path: str, split: str
 ) -> Iterator[tuple[str, str, list[str], list[str]] | base.BadRecord]:
-    # utf-8-sig and a csv reader as a stream: the train file has 28 million lines.
-    try:
-        with open(path, encoding="utf-8-sig", newline="") as file:
-            rows = csv.DictReader(file)
-            missing = [column for column in _COLUMNS if column not in (rows.fieldnames or ())]
-            if missing:
-                raise base.ReaderError(f"{path}: no column {missing[0]}; expected {_COLUMNS}")
-            for image, lines in itertools.groupby(rows, key=lambda row: row["ImageID"]):
-                yield _image(path, split, image, list(lines))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise base.ReaderError(f"{path}: cannot be read ({error})") from error
+    # As a stream, and each image once its lines are there: the train file has 28 million lines.
+    by_image = itertools.groupby(base.read_table(path, needed=_COLUMNS), key=_image_of)
+    for image, rows in by_image:
+        if image:
+            yield _image(path, split, image, (row for _, row in rows))
+            continue
+        for name, row in rows:
+            bad = isinstance(row, base.BadRecord)
+            yield row if bad else base.BadRecord(name, "names no image")
+
+
+def _image_of(named: tuple[str, dict[str, str] | base.BadRecord]) -> str:
+    """The image of a line; "" for a line that names none."""
+    row = named[1]
+    return "" if isinstance(row, base.BadRecord) else row["ImageID"].strip()
 
 
 def _image(
-    path: str, split: str, image: str | None, lines: list[dict[str, str]]
+    path: str, split: str, image: str, lines: Iterable[dict[str, str]]
 ) -> tuple[str, str, list[str], list[str]] | base.BadRecord:
     labels: dict[str, float] = {}
     for line in lines:
         try:
             confidence = float(line["Confidence"])
-            if not image or not line["LabelName"] or not 0 <= confidence <= 1:
+            if not base.checked_name(line["LabelName"]) or not 0 <= confidence <= 1:
                 raise ValueError
-        except (TypeError, ValueError):
-            return base.BadRecord(f"{path}: image {image}", f"bad line {line}")
+        except ValueError:
+            return base.BadRecord(f"{path}: image {image}", f"bad line {line!s:.200}")
         labels[line["LabelName"]] = max(labels.get(line["LabelName"], 0), confidence)
     positives = sorted(label for label, confidence in labels.items() if confidence >= 0.5)
     return split, image, positives, sorted(set(labels) - set(positives))

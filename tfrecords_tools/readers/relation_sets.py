@@ -13,7 +13,7 @@ import csv
 import dataclasses
 import hashlib
 import html
-import io
+import json
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -250,16 +250,20 @@ def _attempt(name: str, make: Callable[..., Item], *args: Any) -> Item:
         if isinstance(item, Record):
             assert item.label in relations.RELATIONS
             base.inside("", item.image)
+            for field in ("id", "group", "image"):
+                base.checked_name(getattr(item, field), field)
+            if not isinstance(item.url, str) or not item.url.isprintable():
+                raise ValueError(f"url {item.url!r:.80} is no address")
+            # Lone surrogates could not be written.
+            json.dumps(item.as_json(""), ensure_ascii=False).encode("utf-8")
         return item
-    except KeyError as error:
-        return BadRecord(name, f"lacks the field {error}")
-    except (TypeError, ValueError, AttributeError) as error:
-        return BadRecord(name, str(error))
+    except base.MALFORMED as error:
+        return BadRecord(name, base.fault(error))
 
 
 def _mapped(table: Mapping[tuple, str | None], key: tuple, original: Mapping) -> str | None:
     if key not in table:
-        raise ValueError(f"unknown labels {dict(original)}: known are {sorted(table)}")
+        raise ValueError(f"unknown labels {dict(original)!s:.80}: known are {sorted(table)}")
     return table[key]
 
 
@@ -276,18 +280,6 @@ def _text(text: str) -> str:
 
 def _rows(path: str | os.PathLike, *, delimiter: str) -> Iterator[tuple[str, dict | BadRecord]]:
     """(name, row) of a table; a row with other columns than the header comes as a `BadRecord`."""
-    # Not by lines of `str`: a caption may hold what Python takes for a line break.
-    lines = io.StringIO(base.decode(path, base.read_bytes(path)), newline="")
     # Of these tables only those with commas quote; in the others a quote is a quote.
     quoting = csv.QUOTE_MINIMAL if delimiter == "," else csv.QUOTE_NONE
-    rows = csv.DictReader(lines, delimiter=delimiter, quoting=quoting)
-    for row in rows:
-        name = f"{path}:{rows.line_num}"
-        # A trailing empty column may be left out.
-        if None in row or list(row.values())[:-1].count(None):
-            yield (
-                name,
-                BadRecord(name, f"the row has not the header's {len(rows.fieldnames)} columns"),
-            )
-        else:
-            yield name, {key: value or "" for key, value in row.items()}
+    return base.read_table(path, delimiter=delimiter, quoting=quoting, may_end=True)

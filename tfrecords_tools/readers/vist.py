@@ -51,15 +51,15 @@ def complementary(
             elif "story_id" not in annotation:
                 yield base.BadRecord(name, "lacks the field 'story_id'")
             else:
-                stories[str(annotation["story_id"])].append(annotation)
+                stories[f"{annotation['story_id']!s:.80}"].append(annotation)
         for story_id, story in stories.items():
             key = f"vist-sis/{story_id}"
             try:
                 story.sort(key=lambda a: int(a["worker_arranged_photo_order"]))
                 count = images_per_story if split == "train" else 1
                 chosen = _choose(story, photos, count, base.generator(seed, key))
-            except (KeyError, TypeError, ValueError) as error:
-                yield base.BadRecord(key, f"bad field in {path}: {error}")
+            except base.MALFORMED as error:
+                yield base.BadRecord(key, f"{path}: {base.fault(error)}")
                 continue
             for photo in chosen:
                 yield base.attempt(
@@ -118,7 +118,7 @@ def _story_pair(
 def _description_pair(
     key: str, annotation: dict, images_dir: str, photos: dict, text_field: str, split: str
 ) -> base.Pair:
-    photo = annotation["photo_flickr_id"]
+    photo = base.checked_name(annotation["photo_flickr_id"])
     return base.Pair(
         id=f"{key}/{photo}",
         image_path=_path(images_dir, photos, photo),
@@ -132,7 +132,8 @@ def _description_pair(
 
 def _choose(story: list[dict], photos: dict, count: int, rng) -> list[str]:
     """Draws photos of the story, those on disk first; one story may name a photo twice."""
-    ids = list(dict.fromkeys(annotation["photo_flickr_id"] for annotation in story))
+    ids = [base.checked_name(annotation["photo_flickr_id"]) for annotation in story]
+    ids = list(dict.fromkeys(ids))
     present = [photo for photo in ids if photo in photos]
     chosen = [(present or ids)[i] for i in rng.permutation(len(present or ids))]
     return chosen[: count if present else 1]
@@ -160,8 +161,8 @@ def _files(vist_dir: str | os.PathLike, folder: str, tier: str) -> list[tuple[st
 
 def _annotations(path: str) -> Iterator[tuple[str, dict | base.BadRecord]]:
     """Yields (record name, annotation); VIST keeps each in a list of one."""
-    data = base.read_json(path)
-    if not isinstance(data, dict) or not isinstance(data.get("annotations"), list):
+    data = base.read_object(path)
+    if not isinstance(data.get("annotations"), list):
         raise base.ReaderError(f'{path}: no list "annotations"; expected VIST\'s layout')
     for position, annotation in enumerate(data["annotations"]):
         name = f"{path} annotations[{position}]"
@@ -181,6 +182,8 @@ def _photos(images_dir: str | os.PathLike, split: str) -> dict[str, str]:
             names = sorted(os.listdir(folder))
         except FileNotFoundError:
             continue
+        except OSError as error:
+            raise base.ReaderError(f"{folder}: {error.strerror}; mend --vist_images") from None
         for name in names:
             stem, suffix = os.path.splitext(name)
             if suffix.lower() in base.IMAGE_SUFFIXES:

@@ -14,12 +14,12 @@ word.
 from __future__ import annotations
 
 import collections
-import json
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from imgtext_tf import untrusted
 from tfrecords_tools.readers import base
 from tfrecords_tools.readers.base import BadRecord, Dropped
 
@@ -69,7 +69,8 @@ def read_images(
     paths, bad = _image_paths(os.path.join(folder, "image_data.json"), images_dir)
     yield from bad
     path = _first(folder, REGION_FILES, required=True)
-    objects = _objects(folder, dropped)
+    objects, bad = _objects(folder, dropped)
+    yield from bad
     seen: set[str] = set()
     for place, record in _records(path):
         item = base.attempt(f"{path}[{place}]", _image, record, paths, objects, dropped)
@@ -90,15 +91,15 @@ def read_splits(path: str | os.PathLike) -> dict[str, str]:
     Raises:
         base.ReaderError: if it is no such file, or an image stands in two splits.
     """
-    data = base.read_json(path)
-    if not isinstance(data, dict) or set(data) - set(base.SPLITS):
+    data = base.read_object(path)
+    if set(data) - set(base.SPLITS) or not all(isinstance(ids, list) for ids in data.values()):
         raise base.ReaderError(f"{path}: expected lists of image ids under {base.SPLITS}")
     split_of: dict[str, str] = {}
     for split, ids in data.items():
         for image_id in map(str, ids):
             if split_of.setdefault(image_id, split) != split:
                 raise base.ReaderError(
-                    f"{path}: image {image_id} stands in {split_of[image_id]} and in {split}"
+                    f"{path}: image {image_id:.80} stands in {split_of[image_id]} and in {split}"
                 )
     return split_of
 
@@ -153,12 +154,12 @@ def _image_paths(
     for place, record in _records(path):
         name = f"{path}[{place}]"
         try:
-            image_id = str(record["image_id"] if "image_id" in record else record["id"])
+            image_id = _id_of(record)
             folder, file = record["url"].split("?")[0].rsplit("/", 2)[-2:]
             nested = base.inside(images_dir, f"{folder}/{file}")
             flat = base.inside(images_dir, file)
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            bad.append(BadRecord(name, f"bad field: {error}"))
+        except base.MALFORMED as error:
+            bad.append(BadRecord(name, base.fault(error)))
             continue
         if image_id in paths:
             bad.append(BadRecord(name, f"image {image_id} stands twice"))
@@ -187,7 +188,8 @@ def _image(
         phrase.encode("utf-8")  # lone surrogates: UnicodeEncodeError is a ValueError
         sentences.append(phrase)
         number = region.get("region_id", region.get("id"))
-        sentence_ids.append(f"{image_id}.{len(sentence_ids)}" if number is None else str(number))
+        own = f"{image_id}.{len(sentence_ids)}" if number is None else number
+        sentence_ids.append(base.checked_name(own))
     if not sentences:
         return Dropped(image_id, "image without a region description")
     return RegionImage(
@@ -199,25 +201,33 @@ def _image(
     )
 
 
-def _objects(folder: str | os.PathLike, dropped: collections.Counter) -> dict[str, tuple[str, ...]]:
+def _objects(
+    folder: str | os.PathLike, dropped: collections.Counter
+) -> tuple[dict[str, tuple[str, ...]], list[BadRecord]]:
     """Image id -> synsets of its objects; nothing where the release's file is not there."""
     path = _first(folder, OBJECT_FILES, required=False)
     found: dict[str, tuple[str, ...]] = {}
-    for _, record in _records(path) if path else ():
+    bad = []
+    for place, record in _records(path) if path else ():
         synsets = []
-        for one in record.get("objects", []):
-            # A list, but in some files its printed form.
-            named = _SYNSET.findall(str(one.get("synsets", "")))
-            if not named:
-                dropped["object without a synset"] += 1
-            synsets += named[:1]
-        found[_id_of(record)] = tuple(synsets)
-    return found
+        try:
+            image_id = _id_of(record)
+            for one in record.get("objects", []):
+                # A list, but in some files its printed form.
+                named = _SYNSET.findall(str(one.get("synsets", "")))
+                if not named:
+                    dropped["object without a synset"] += 1
+                synsets += [base.checked_name(name) for name in named[:1]]
+        except base.MALFORMED as error:
+            bad.append(BadRecord(f"{path}[{place}]", base.fault(error)))
+            continue
+        found[image_id] = tuple(synsets)
+    return found, bad
 
 
 def _id_of(record: dict) -> str:
     """The image id, which stands under "id" in some releases and under "image_id" in others."""
-    return str(record["image_id"] if "image_id" in record else record["id"])
+    return base.checked_name(record["image_id"] if "image_id" in record else record["id"])
 
 
 def _first(folder: str | os.PathLike, names: Sequence[str], *, required: bool) -> str | None:
@@ -236,20 +246,19 @@ def _records(path: str) -> Iterator[tuple[int, dict]]:
         base.ReaderError: if the file is missing, damaged, or no list of objects.
     """
     text = base.decode(path, base.read_bytes(path))
-    decoder, space = json.JSONDecoder(), re.compile(r"[\s,]*")
+    space = re.compile(r"[\s,]*")
     position = space.match(text).end()
     if text[position : position + 1] != "[":
         raise base.ReaderError(f"{path}: no list of records; see docs/data.md")
     position, place = space.match(text, position + 1).end(), 0
     while text[position : position + 1] != "]":
         try:
-            record, position = decoder.raw_decode(text, position)
-        except json.JSONDecodeError as error:
-            raise base.ReaderError(
-                f"{path}: line {error.lineno}, column {error.colno}: {error.msg}; the file is "
-                "damaged or cut short: fetch it again"
-            ) from None
+            record, position = untrusted.parse_one(text, position)
+        except untrusted.DamagedError as error:
+            raise base.ReaderError(base.damaged(path, error)) from None
         if not isinstance(record, dict):
             raise base.ReaderError(f"{path}: record {place} is no object ({{...}})")
         yield place, record
         position, place = space.match(text, position).end(), place + 1
+    if text[position + 1 :].strip():
+        raise base.ReaderError(f"{path}: goes on behind its list of records; fetch it again")

@@ -89,6 +89,7 @@ def _read_list(
             continue
         relative, _, label = line.strip().rpartition(" ")
         try:
+            base.checked_name(relative, "image path")
             if not 0 <= int(label) < labels:
                 raise ValueError(f"label {label} is not below {labels}")
             yield split, relative, base.inside(images_dir, relative), int(label)
@@ -130,18 +131,39 @@ def read_meta(
     lists = [os.path.join(folder, f"train_{kind}_{part}.txt") for kind in ("filelist", "meta_list")]
     if not os.path.exists(lists[1]):
         return
-    files, metas = ([str(line) for _, line in base.read_lines(path)] for path in lists)
+    files, metas = (list(_strict_lines(path)) for path in lists)
     if len(files) != len(metas):
         raise base.ReaderError(f"{lists[1]}: {len(metas)} lines for {len(files)} of the file list")
     root, opened = os.path.dirname(os.path.abspath(folder)), {}
     for file, meta in zip(files, metas, strict=True):
-        path, place = meta.rsplit(" ", 1)
-        if path not in opened:
-            candidates = [
-                os.path.join(root, path),
-                os.path.join(root, f"{part}_json", path[len(part) + 1 :]),
-            ]
-            opened = {path: base.read_json(next(filter(os.path.exists, candidates), candidates[0]))}
-        entry = opened[path][int(place) - 1]
-        texts = [entry.get("title") or "", *(entry.get("tags") or [])]
-        yield file.rpartition(" ")[0], [text for text in texts if text]
+        path, _, place = meta.rpartition(" ")
+        try:
+            if path not in opened:
+                candidates = [
+                    base.inside(root, path),
+                    base.inside(os.path.join(root, f"{part}_json"), path[len(part) + 1 :]),
+                ]
+                found = next(filter(os.path.exists, candidates), candidates[0])
+                opened = {path: base.read_json(found)}
+            texts = _texts_of(opened[path], int(place))
+        except base.MALFORMED as error:
+            raise base.ReaderError(f"{lists[1]}: {meta!r:.80}: {base.fault(error)}") from None
+        yield file.rpartition(" ")[0], texts
+
+
+def _strict_lines(path: str) -> Iterator[str]:
+    for _, line in base.read_lines(path):
+        if isinstance(line, base.BadRecord):
+            raise base.ReaderError(line.reason)
+        yield line
+
+
+def _texts_of(entries: list[dict], place: int) -> list[str]:
+    """Title and tags of the entry at a place, counted from 1."""
+    if not 1 <= place <= len(entries):
+        raise ValueError(f"there is no entry {place} of {len(entries)}")
+    entry = entries[place - 1]
+    tags = entry.get("tags") or []
+    if not isinstance(tags, list):
+        raise TypeError(f"tags {tags!r:.80} are no list")
+    return [base.checked_text(text) for text in [entry.get("title") or "", *tags] if text]

@@ -71,7 +71,7 @@ def test_names_what_is_bad(release):
     items = list(visual_genome.read_images(release, release))
     bad = " | ".join(f"{item.id} {item.reason}" for item in items if isinstance(item, BadRecord))
     for part in (
-        "image_data.json[4] bad field: 'url'",
+        "image_data.json[4] lacks the field 'url'",
         "region_descriptions.json[3] image 9 does not stand in image_data.json",
         "region_descriptions.json[4] image 2 stands twice",
         "region_descriptions.json[5] a region of image 1 stands under 4",

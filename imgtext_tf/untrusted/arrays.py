@@ -1,0 +1,122 @@
+"""NumPy arrays and Keras models: data only, never code."""
+
+from __future__ import annotations
+
+import io
+import os
+import zipfile
+from typing import Any
+
+import numpy as np
+
+from imgtext_tf.untrusted.paths import DamagedError
+
+_EXPANSION, _SMALL = 20, 2**26  # how much larger than its archive a model may be
+_SHOWN = 500
+
+
+def load_npz(path: str | os.PathLike, data: bytes | None = None) -> dict[str, np.ndarray]:
+    """The arrays of an `.npz` file that `np.savez` wrote.
+
+    Args:
+        path: of the file.
+        data: its content, where it was read before.
+
+    Raises:
+        DamagedError: naming the file.
+        FileNotFoundError: if it is missing.
+    """
+    try:
+        if data is None:
+            size = os.path.getsize(path)
+        else:
+            size = len(data)
+        with zipfile.ZipFile(path if data is None else io.BytesIO(data)) as archive:
+            members = archive.infolist()
+        # savez stores; what is compressed could be of any size.
+        if any(m.compress_type != zipfile.ZIP_STORED for m in members):
+            raise DamagedError("holds compressed arrays")
+        if sum(member.file_size for member in members) > size:
+            raise DamagedError("announces more bytes than it has")
+        with np.load(path if data is None else io.BytesIO(data), allow_pickle=False) as arrays:
+            return {name: np.asarray(arrays[name]) for name in arrays.files}
+    except FileNotFoundError:
+        raise
+    except Exception as error:  # NumPy's and zip's parsers raise whatever they trip over
+        raise DamagedError(f"{path}: is no archive of arrays ({_short(error)})") from error
+
+
+def load_npy(path: str | os.PathLike, *, mmap: bool = False) -> np.ndarray:
+    """An array that `np.save` wrote; with `mmap` it stays in its file.
+
+    Raises:
+        DamagedError: naming the file.
+        FileNotFoundError: if it is missing.
+    """
+    try:
+        found = np.load(path, mmap_mode="r" if mmap else None, allow_pickle=False)
+        if not isinstance(found, np.ndarray):
+            found.close()
+            raise DamagedError("it is an archive of arrays")
+        return found
+    except FileNotFoundError:
+        raise
+    except Exception as error:
+        raise DamagedError(f"{path}: is no array ({_short(error)})") from error
+
+
+def load_model(path: str | os.PathLike) -> Any:
+    """A Keras model, not compiled, loaded in safe mode: no code in the file is run.
+
+    Raises:
+        DamagedError: naming the file, if it is damaged or holds what only code can rebuild, such as
+            a Lambda layer.
+        FileNotFoundError: if it is missing.
+    """
+    import keras  # Slow, and readers of raw data do without.
+
+    path = os.fspath(path)
+    try:
+        os.stat(path)
+        if zipfile.is_zipfile(path):
+            _check_archive(path)
+        model = keras.saving.load_model(path, compile=False, safe_mode=True)
+        if not isinstance(model, keras.Model):
+            raise DamagedError(f"it holds a {type(model).__name__}")
+        return model
+    except FileNotFoundError:
+        raise
+    except Exception as error:  # Keras and HDF5 raise whatever they trip over
+        if "lambda" in str(error).lower():
+            raise DamagedError(
+                f"{path}: holds a Lambda layer, whose code is not run from a file; replace it by a "
+                "registered layer and save the model again"
+            ) from error
+        raise DamagedError(f"{path}: is no Keras model ({_short(error)})") from error
+
+
+def load_weights(model: Any, path: str | os.PathLike) -> None:
+    """Loads a file of weights into a Keras model.
+
+    Raises:
+        DamagedError: naming the file, if it is damaged or of another model.
+    """
+    try:
+        model.load_weights(path)
+    except Exception as error:
+        raise DamagedError(f"{path}: holds no weights of {model.name} ({_short(error)})") from error
+
+
+def _check_archive(path: str) -> None:
+    """Compares the check sums, which Keras does not, and the size that it would unpack to."""
+    with zipfile.ZipFile(path) as archive:
+        unpacked = sum(member.file_size for member in archive.infolist())
+        if unpacked > _EXPANSION * os.path.getsize(path) + _SMALL:
+            raise DamagedError(f"it would unpack to {unpacked} bytes")
+        if name := archive.testzip():
+            raise DamagedError(f"{name} in it is damaged")
+
+
+def _short(error: Exception) -> str:
+    text = str(error).strip()
+    return f"{type(error).__name__}: {text.splitlines()[0]:.{_SHOWN}}" if text else repr(error)

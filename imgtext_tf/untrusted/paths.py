@@ -1,0 +1,78 @@
+"""Paths that a file gives, and the bytes of files."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import re
+import stat
+from collections.abc import Iterator
+
+MAX_FILE_BYTES = 2**29  # of an image or a text; annotations may be larger
+MAX_LINE_BYTES = 2**26  # of a JSONL file
+
+
+class DamagedError(ValueError):
+    """A file that cannot be used; the message names it and what is wrong."""
+
+
+def below(root: str | os.PathLike, relative: object, *, absolute: bool = False) -> str:
+    r"""Joins an image folder and a path that came from a file.
+
+    Args:
+        root: the folder.
+        relative: what the file says.
+        absolute: whether an absolute path may stand there, if it leads below the root.
+
+    Raises:
+        ValueError: if the path is empty, no string, or leaves the root ("../", "/etc", "C:\\").
+    """
+    if not isinstance(relative, str) or not relative.strip() or "\0" in relative:
+        raise ValueError(f"image path {relative!r:.80} is empty or no string")
+    try:
+        os.fsencode(relative)
+    except UnicodeError:
+        raise ValueError(f"image path {relative!r:.80} can be no file's name") from None
+    if absolute and os.path.isabs(relative):
+        inside = os.path.relpath(os.path.normpath(relative), os.path.abspath(root))
+        relative = relative if inside.startswith("..") else inside
+    parts = pathlib.PurePosixPath(relative.replace("\\", "/"))
+    if parts.is_absolute() or ".." in parts.parts or re.match(r"[A-Za-z]:", relative):
+        raise ValueError(
+            f"image path {relative!r:.80} is absolute or leaves the image folder; name the folder "
+            "that holds all images, and paths below it"
+        )
+    return os.path.join(root, *parts.parts)
+
+
+def read_bytes(path: str | os.PathLike, *, most: int | None = MAX_FILE_BYTES) -> bytes:
+    """Reads a regular file: no device or pipe, which may never end.
+
+    Args:
+        path: of the file.
+        most: bytes above which it is not read; None: however many it has.
+
+    Raises:
+        DamagedError: if it is no regular file, or too large.
+        OSError: if it cannot be read.
+    """
+    try:
+        status = os.stat(path)
+    except ValueError as error:  # NUL bytes, lone surrogates
+        raise DamagedError(f"{os.fspath(path)!r:.80} can be no file's name") from error
+    if not stat.S_ISREG(status.st_mode):
+        raise DamagedError(f"{path}: is no regular file")
+    if most is not None and status.st_size > most:
+        raise DamagedError(f"{path}: has {status.st_size} bytes, more than {most}; split it")
+    with open(path, "rb") as file:
+        return file.read()
+
+
+def read_lines(path: str | os.PathLike, *, most: int = MAX_LINE_BYTES) -> Iterator[bytes]:
+    """The lines of a file, as a stream; of one that is too long the first `most + 1` bytes."""
+    with open(path, "rb") as file:
+        while line := file.readline(most + 1):
+            rest = line
+            while len(rest) > most and not rest.endswith(b"\n"):
+                rest = file.readline(most + 1)
+            yield line

@@ -1,0 +1,139 @@
+"""How every reader opens a file."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from typing import Any
+
+from imgtext_tf import untrusted
+from imgtext_tf.data.shards import BadRecord
+
+
+class ReaderError(Exception):
+    """A raw source that cannot be read at all; the message names the file and the mend."""
+
+
+def decode(path: str | os.PathLike, data: bytes, *, offset: int = 0) -> str:
+    """Decodes strict UTF-8 (a byte order mark is skipped).
+
+    Raises:
+        ReaderError: names the file, the byte and the mend.
+    """
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ReaderError(
+            f"{path}: byte {offset + error.start} (0x{data[error.start]:02x}) is not UTF-8; find "
+            "the file's encoding and convert it, e.g. `iconv -f latin1 -t utf-8`"
+        ) from None
+
+
+def read_bytes(path: str | os.PathLike) -> bytes:
+    """Reads a file.
+
+    Raises:
+        ReaderError: if it cannot be read.
+    """
+    try:
+        return untrusted.read_bytes(path, most=None)
+    except OSError as error:
+        raise ReaderError(_missing(path, error)) from None
+    except untrusted.DamagedError as error:
+        raise ReaderError(str(error)) from None
+
+
+def read_json(path: str | os.PathLike) -> Any:
+    """Reads a JSON file.
+
+    Raises:
+        ReaderError: if it is missing, not UTF-8, or no JSON.
+    """
+    try:
+        return untrusted.parse_json(decode(path, read_bytes(path)))
+    except untrusted.DamagedError as error:
+        raise ReaderError(damaged(path, error)) from None
+
+
+def read_object(path: str | os.PathLike) -> dict[str, Any]:
+    """Reads a JSON file that holds one object.
+
+    Raises:
+        ReaderError: if it does not.
+    """
+    value = read_json(path)
+    if not isinstance(value, dict):
+        raise ReaderError(f"{path}: holds no JSON object ({{...}})")
+    return value
+
+
+def damaged(path: str | os.PathLike, error: Exception) -> str:
+    """What to say of a file that cannot be parsed."""
+    return f"{path}: {error}; the file is damaged or cut short: fetch it again"
+
+
+def read_table(
+    path: str | os.PathLike, **how: Any
+) -> Iterator[tuple[str, dict[str, str] | BadRecord]]:
+    """Yields (record name, row) of a table with a header; a bad row comes as a `BadRecord`.
+
+    Args:
+        path: of the file.
+        **how: see `untrusted.read_table`.
+
+    Raises:
+        ReaderError: if the file cannot be read.
+    """
+    try:
+        for line, row in untrusted.read_table(path, **how):
+            name = f"{path}:{line}"
+            yield name, BadRecord(name, row) if isinstance(row, str) else row
+    except OSError as error:
+        raise ReaderError(_missing(path, error)) from None
+    except untrusted.DamagedError as error:
+        raise ReaderError(str(error)) from None
+
+
+def _missing(path: str | os.PathLike, error: OSError) -> str:
+    return f"{path}: {error.strerror or error}; docs/data.md shows the layout expected"
+
+
+def read_lines(path: str | os.PathLike) -> Iterator[tuple[str, str | BadRecord]]:
+    """Yields (record name, line) of a UTF-8 text file, empty lines left out.
+
+    A line that is not UTF-8 comes as a `BadRecord`, for the other lines are still good.
+
+    Raises:
+        ReaderError: if the file cannot be read.
+    """
+    offset = 0
+    for number, line in enumerate(read_bytes(path).split(b"\n"), start=1):
+        name = f"{path}:{number}"
+        try:
+            text = decode(path, line, offset=offset).rstrip("\r")
+            if text.strip():
+                yield name, text
+        except ReaderError as error:
+            yield name, BadRecord(name, str(error))
+        offset += len(line) + 1
+
+
+def read_json_lines(path: str | os.PathLike) -> Iterator[tuple[str, dict | BadRecord]]:
+    """Yields (record name, object) of a JSONL file; a bad line comes as a `BadRecord`.
+
+    Raises:
+        ReaderError: if the file cannot be read.
+    """
+    for name, line in read_lines(path):
+        if isinstance(line, BadRecord):
+            yield name, line
+            continue
+        try:
+            record = untrusted.parse_json(line)
+        except untrusted.DamagedError as error:
+            yield name, BadRecord(name, f"no JSON: {error}")
+            continue
+        if isinstance(record, dict):
+            yield name, record
+        else:
+            yield name, BadRecord(name, "no JSON object ({...})")
