@@ -24,14 +24,11 @@ TIMES = {
     "during the day": ((206, 224, 236), 1.0),
     "at night": ((70, 76, 112), 0.5),
 }
-# Each kind of place: how texts say it, and the colour of its land.
+# Each kind of place: how texts say it, and the colour of its land. Two, and named in every caption:
+# with six, a small network met unrelated pairs' places in some runs only, within 1,500 steps.
 PLACES = {
-    "beach": ("on the beach", (240, 216, 160)),
-    "meadow": ("in a meadow", (158, 200, 128)),
-    "sea": ("on the sea", (112, 170, 204)),
-    "desert": ("in the desert", (222, 152, 108)),
-    "snow": ("in the snow", (226, 234, 242)),
-    "heath": ("on the heath", (188, 146, 186)),
+    "sea": ("on the sea", (104, 166, 214)),
+    "desert": ("in the desert", (228, 160, 104)),
 }
 
 # Each kind of thing: its supercategory and its strokes, drawn in turn. A stroke is a shape, a tint

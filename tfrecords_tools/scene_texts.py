@@ -28,7 +28,7 @@ CAPTIONS = (
     "{a} is {relation} {b} {place} {time}.",
     "There is {a} {relation} {b} {place} {time}.",
     "{time} one sees {a} {relation} {b} {place}.",
-    "{a} stands {relation} {b} {time}.",
+    "{a} stands {relation} {b} {place} {time}.",
 )
 STORY = (
     ("Once {time} there was {hero}.", "{hero} went for a walk {time}.", "{time} came {hero}."),

@@ -41,15 +41,20 @@ def test_the_readers_of_the_real_sources_read_every_record(raw):
         *ads.interdependent(raw / "ads", raw / "ads"),
         *imagenet.illustration(raw / "imagenet", raw / "imagenet" / "wikipedia_summaries.jsonl"),
     ]
-    assert all(isinstance(item, Pair) for item in items)
+    # Of a few scenes in a split, not each finds another that shares nothing with it.
+    dropped = [item for item in items if not isinstance(item, Pair)]
+    assert {item.reason for item in dropped} <= {"caption without an unrelated image"}
+    assert len(dropped) <= 8
+    items = [item for item in items if isinstance(item, Pair)]
     splits = collections.defaultdict(set)
     for pair in items:
         splits[pair.source].add(pair.split)
         with Image.open(pair.image_path) as picture:
             assert (picture.format, picture.mode, picture.size) == ("JPEG", "RGB", (48, 48))
     official = {"train", "val", "test"}
+    # MSCOCO's val and test have two scenes each here.
+    assert "train" in splits.pop("coco") <= official
     assert splits == {
-        "coco": official,
         "vist-sis": official,
         "vist-dii": official,
         "ads": {""},
@@ -135,9 +140,9 @@ def test_each_kind_is_drawn_inside_its_box():
     for kind in KINDS:
         one = thing(kind, 0.5, 0.5, "red", "large", 0.25)
         with_it = np.asarray(
-            scene_drawing.draw(Scene((one,), "snow", "during the day", 7), 64), int
+            scene_drawing.draw(Scene((one,), "sea", "during the day", 7), 64), int
         )
-        without = np.asarray(scene_drawing.draw(Scene((), "snow", "during the day", 7), 64), int)
+        without = np.asarray(scene_drawing.draw(Scene((), "sea", "during the day", 7), 64), int)
         rows, columns = np.nonzero(np.abs(with_it - without).max(axis=-1) > 20)
         assert rows.size > 150, kind
         # The box is 16 to 48; one pixel more for anti-aliasing.
@@ -168,7 +173,7 @@ def test_day_is_brighter_than_night():
     means = {
         time: [
             np.asarray(
-                scene_drawing.draw(Scene((), list(PLACES)[seed % 6], time, int(seed)), 32)
+                scene_drawing.draw(Scene((), list(PLACES)[seed % len(PLACES)], time, int(seed)), 32)
             ).mean()
             for seed in rng.integers(1000, size=20)
         ]
@@ -241,7 +246,7 @@ def texts_of(maker, count):
         pictures = [
             scene_drawing.lay_out(
                 scene_texts.draw_looks(rng, 2, hero),
-                list(PLACES)[rng.integers(6)],
+                list(PLACES)[rng.integers(len(PLACES))],
                 list(TIMES)[number % 2],
                 rng,
             )
