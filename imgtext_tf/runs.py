@@ -27,6 +27,7 @@ import logging
 import os
 import platform
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -240,12 +241,19 @@ class RunDirectory:
             file.flush()
             self._lock = file
             try:
-                for left in self.path.rglob(".tmp-*"):  # of a killed process: we hold the lock
-                    left.unlink(missing_ok=True)
+                self._remove_rests()
                 with run_log.written(self.path / "log.txt"):
                     yield self
             finally:
                 self._lock = None
+
+    def _remove_rests(self) -> None:
+        """Removes what killed processes had not finished writing; call it under the lock."""
+        for left in list(self.path.rglob(".tmp-*")):
+            if left.is_dir():
+                shutil.rmtree(left, ignore_errors=True)
+            else:
+                left.unlink(missing_ok=True)
 
     def begin(
         self,

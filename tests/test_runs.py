@@ -250,5 +250,6 @@ def test_what_a_killed_process_left_is_removed(tmp_path):
     for name in ("a", "checkpoint", "stages/one/checkpoint"):
         (tmp_path / name).mkdir(parents=True)
         (tmp_path / name / ".tmp-1-x.npz").write_bytes(b"half")
+    (tmp_path / ".tmp-1-export" / "variables").mkdir(parents=True)
     with run.locked():
         assert not list(tmp_path.rglob(".tmp-*"))

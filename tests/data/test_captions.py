@@ -119,6 +119,18 @@ def test_an_epoch_takes_each_caption_once_with_its_image():
     assert sorted(seen) == list(range(6))
 
 
+def test_images_and_captions_of_a_batch_can_be_told():
+    ids = WordIds.of(SPLIT, captions.vocabulary_of(SPLIT, min_count=1))
+    told = caption_batches.training_ids(SPLIT, ids, batch_size=2, seed=3)
+    for step, batch in enumerate(batches(0, 5)):
+        names = [line.split(": ")[0] for line in told(step)]
+        assert names == [SPLIT.image_ids[row] for row in batch["image_row"]]
+        texts = [line.split(": ")[1] for line in told(step)]
+        lengths = [len(row[row != 0]) for row in batch["caption_ids"]]
+        plain = [len(text.split()) for text in texts]
+        assert [a - b for a, b in zip(lengths, plain, strict=True)] == [lengths[0] - plain[0]] * 2
+
+
 def test_a_batch_depends_on_seed_and_step_only():
     whole = batches(0, 8)
     for step, batch in enumerate(batches(5, 3), start=5):

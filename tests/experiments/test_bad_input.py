@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from experiments import common_flags, relation_data, relation_flags, train_classic
 from imgtext_tf import runs, stop_signals, training
-from imgtext_tf.data import shards
+from imgtext_tf.data import pipeline, shards
 from tests.tiny_runs import command
 from tfrecords_tools import build, build_settings
 
@@ -213,3 +213,22 @@ def test_strange_but_legal_pairs_are_trained_on(train, tmp_path):
     assert train(data, "--inputs=both", "--batch_size=12") is None
     result = json.loads((tmp_path / "run" / "result.json").read_text())
     assert result["metrics"]["test/pairs"] == 6
+
+
+@pytest.mark.parametrize("balance", ["0", "1"])
+def test_a_loss_that_is_not_finite_names_the_pairs_of_its_step(train, tiny_data, tmp_path, balance):
+    """The ids come from the plan alone; here they are compared with those of the real batch."""
+    flags = ("--learning_rate=inf", "--max_steps=4", "--checkpoint_every=1")
+    message = train(tiny_data, *flags, f"--class_balance={balance}")
+    assert message.startswith("error: ") and "not finite" in message and "step 1;" in message
+    assert "last good checkpoint: none" in message and not weights_in(tmp_path)
+    settings = runs.read_json(tmp_path / "run" / "settings.json")["settings"]
+    reader = shards.ShardReader(tiny_data, "train")
+    batch = pipeline.relation_dataset(
+        reader, target="relation", batch_size=16, vocabulary=None, training=True, image_size=32,
+        seed=settings["seed"], with_id=True, class_balance=float(balance), num_steps=1,
+    )  # fmt: skip
+    ids = [name.decode() for name in next(iter(batch))[0]["id"].numpy()]
+    assert ", ".join(ids) in message
+    listed = (tmp_path / "run" / "bad_batches.tsv").read_text().splitlines()
+    assert listed == [f"1\t{name}" for name in ids]

@@ -75,3 +75,14 @@ def test_a_missing_pool_is_not_mined_again(start, tmp_path):
     start(0)
     with pytest.raises(runs.RunError, match="pool-000002.npz is missing"):
         start(2 * EVERY + 1)
+
+
+def test_the_triplets_of_a_batch_can_be_told(start):
+    feed = start(0)
+    train(feed, EVERY)
+    feed._split = types.SimpleNamespace(ids=[f"image{row}" for row in range(1000)])
+    first, second = feed.batch_ids(EVERY - 1), feed.batch_ids(EVERY)
+    # Pool 0 was mined first, pool 1 second: see `draw`.
+    assert first == ["image100 image100 image100"] and second == ["image201 image201 image201"]
+    with pytest.raises(runs.RunError, match="pool-000009.npz is missing"):
+        feed.batch_ids(9 * EVERY)
