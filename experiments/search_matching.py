@@ -19,6 +19,7 @@ import pathlib
 
 import keras
 import numpy as np
+import tensorflow as tf
 from absl import flags, logging
 
 from experiments import common_flags
@@ -95,7 +96,7 @@ class Searcher:
         found = []
         for start in range(0, len(paths), _BATCH):
             batch = [
-                images.eval_crop(_decoded(path), size, fraction)
+                images.eval_crop(tf.constant(_decoded(path)), size, fraction)
                 for path in paths[start : start + _BATCH]
             ]
             found.append(self.model.predict_images({"image": np.stack(batch)}))
@@ -155,8 +156,8 @@ def _draw(settings: Settings, found: list, title: str, by_sentence: bool) -> Non
             [picture(name) for name, _ in found], labels, title=title
         )
     else:
-        lines = "\n".join(f"{score:.3f} {name}" for name, score in found)
-        figure = embedding_figures.contact_sheet([picture(title)], [lines], columns=1)
+        answers = [f"{score:.3f}  {name}" for name, score in found]
+        figure = embedding_figures.answer_sheet(picture(title), answers, title=title)
     figures.save(figure, pathlib.Path(settings.output))
     logging.info("contact sheet in %s", settings.output)
 

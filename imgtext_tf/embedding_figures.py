@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from sklearn.manifold import TSNE
 
+_LINE = 72  # letters
 _COLOURS = ("#1f77b4", "#d62728")
 
 
@@ -101,4 +103,24 @@ def contact_sheet(
     for axes, picture, caption in zip(grid, pictures, captions, strict=False):
         axes.imshow(picture)
         axes.set_title(caption, fontsize=8, wrap=True)
+    return figure
+
+
+def answer_sheet(picture: np.ndarray, answers: Sequence[str], *, title: str = "") -> Figure:
+    """A picture beside a list of texts, such as the sentences that were found for it.
+
+    Args:
+        picture: [H, W, 3] uint8.
+        answers: the first on top; long ones are wrapped.
+        title: above all.
+    """
+    wrapped = [textwrap.fill(one, _LINE, subsequent_indent="          ") for one in answers]
+    lines = sum(one.count("\n") + 1 for one in wrapped)
+    figure = Figure(figsize=(11, max(4.5, 0.25 * lines + 0.8)), layout="constrained")
+    figure.suptitle(title, wrap=True)
+    left, right = figure.subplots(1, 2, width_ratios=[2, 3])
+    left.imshow(picture)
+    right.text(0, 1, "\n".join(wrapped), va="top", fontsize=10, transform=right.transAxes)
+    for axes in (left, right):
+        axes.set_axis_off()
     return figure

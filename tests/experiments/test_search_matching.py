@@ -68,7 +68,11 @@ def test_a_photo_finds_its_sentence(folder):
         output=str(folder / "sheet.png"),
     )  # fmt: skip
     assert [name for name, _ in search_matching.run(settings)] == ["the blue sea"]
-    assert PIL.Image.open(folder / "sheet.png").size[0] > 100
+    sheet = np.asarray(PIL.Image.open(folder / "sheet.png").convert("RGB")).astype(int)
+    blue = sheet[..., 2] - sheet[..., :2].max(axis=-1) > 150
+    # The photo fills a good part of the left, the sentence stands on the right.
+    assert blue[:, : blue.shape[1] // 2].mean() > 0.2 and not blue[:, blue.shape[1] // 2 :].any()
+    assert (sheet[:, sheet.shape[1] // 2 :].max(axis=-1) < 60).any()
     with pytest.raises(ValueError, match="broken.jpg"):
         search_matching.run(
             dataclasses.replace(settings, photo=str(folder / "photos" / "broken.jpg"))
