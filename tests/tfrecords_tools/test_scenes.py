@@ -139,9 +139,7 @@ def test_a_ball_has_its_colour_where_the_scene_says(colour):
 def test_each_kind_is_drawn_inside_its_box():
     for kind in KINDS:
         one = thing(kind, 0.5, 0.5, "red", "large", 0.25)
-        with_it = np.asarray(
-            scene_drawing.draw(Scene((one,), "sea", "during the day", 7), 64), int
-        )
+        with_it = np.asarray(scene_drawing.draw(Scene((one,), "sea", "during the day", 7), 64), int)
         without = np.asarray(scene_drawing.draw(Scene((), "sea", "during the day", 7), 64), int)
         rows, columns = np.nonzero(np.abs(with_it - without).max(axis=-1) > 20)
         assert rows.size > 150, kind
