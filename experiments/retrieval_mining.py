@@ -97,8 +97,7 @@ class TripletFeed(keras.callbacks.Callback):
         path = self._pool_file(step // self._settings.mine_every)
         if not path.exists():
             raise runs.RunError(f"{path} is missing: its triplets are no longer known")
-        with np.load(path) as file:
-            triplets = self._of_pool(file["triplets"], step)
+        triplets = self._of_pool(untrusted.load_npz(path)["triplets"], step)
         return [" ".join(self._split.ids[row] for row in triplet) for triplet in triplets]
 
     def on_train_batch_end(self, batch: int, logs: object = None) -> None:
