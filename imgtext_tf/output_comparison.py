@@ -8,7 +8,6 @@ and `.keras` models, JSON without its times. Of checkpoints and mining pools the
 from __future__ import annotations
 
 import io
-import json
 import os
 import pathlib
 import re
@@ -18,6 +17,8 @@ from typing import Any
 
 import h5py
 import numpy as np
+
+from imgtext_tf import untrusted
 
 # Versions and process ids, log lines, events in the order of resumes: a run's story, no result.
 _STORY = re.compile(r"(^|/)(lock|environment\.json|log\.txt[.\d]*|tensorboard/.*)$")
@@ -86,7 +87,7 @@ def _checkpoint(path: pathlib.Path, folder: str) -> Iterator[tuple[str, Any]]:
     with np.load(path, allow_pickle=False) as arrays:
         for name in arrays.files:
             if name == "state":
-                yield from _flat("state", json.loads(str(arrays[name])))
+                yield from _flat("state", untrusted.parse_json(str(arrays[name])))
             else:
                 yield name, arrays[name]
 
@@ -110,7 +111,7 @@ def _keras(path: pathlib.Path, folder: str) -> Iterator[tuple[str, Any]]:
 
 def _json(path: pathlib.Path, folder: str) -> Iterator[tuple[str, Any]]:
     text = path.read_text(encoding="utf-8").replace(folder, "{}")
-    yield from _flat("", json.loads(text))
+    yield from _flat("", untrusted.parse_json(text))
 
 
 def _flat(prefix: str, value: Any) -> Iterator[tuple[str, Any]]:
