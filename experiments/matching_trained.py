@@ -32,13 +32,12 @@ class Trained:
 def open_trained(settings: Settings) -> Trained:
     """Opens a trained run and the data to evaluate it on; the model's settings are the run's."""
     run_dir = runs.RunDirectory(settings.run_dir)
-    saved = runs.read_json(run_dir.settings_file)["settings"]
+    saved = runs.read_settings(run_dir.settings_file)["settings"]
     saved.pop(DIGEST, None)
     given = {name: getattr(settings, name) for name in EVALUATION}
     if settings.cache_features != "auto":
         given["cache_features"] = settings.cache_features
-    saved["classifier_units"] = tuple(saved["classifier_units"])
-    settings = Settings(**saved | given)
+    settings = runs.restored(Settings, saved | given, run_dir.settings_file)
     training.set_precision(settings.mixed_precision, scaled=False)
     model = untrusted.load_model(run_dir.model_file("best"))
     encoder = model.backbone
