@@ -112,8 +112,8 @@ def _settings(result: dict[str, Any], directory: str) -> Settings:
     known = {field.name for field in dataclasses.fields(Settings)}
     saved = result["settings"] | _evaluation(result)
     saved = {name: value for name, value in saved.items() if name in known}
-    saved = {name: tuple(v) if isinstance(v, list) else v for name, v in saved.items()}
-    return Settings(**saved | {"run_dir": directory, "verify": "size"})
+    saved |= {"run_dir": directory, "verify": "size"}
+    return runs.restored(Settings, saved, pathlib.Path(directory, "result.json"))
 
 
 def _vectors(settings: Settings, data: Data, run_dir: runs.RunDirectory) -> np.ndarray:

@@ -56,7 +56,7 @@ def run(settings: Settings, paths: Sequence[str] = ()) -> int:
             if phrase not in found:
                 raise ValueError(f"{phrase!r} is no phrase of {settings.run_dir}")
             found.remove(phrase)
-        saved = runs.read_json(run_dir.settings_file)["settings"]
+        saved = runs.read_settings(run_dir.settings_file)["settings"]
         least = saved["prototype_images"]
         if paths:
             phrase = queries.normal_query(settings.add)

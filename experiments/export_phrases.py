@@ -78,7 +78,7 @@ def _phrases(settings: Settings) -> phrase_export.ImageToPhrases:
 def _chain(settings: Settings) -> phrase_export.ImageToLabel:
     folder = pathlib.Path(settings.case)
     case = runs.RunDirectory(folder)
-    saved = runs.read_json(case.settings_file)["settings"]
+    saved = runs.read_settings(case.settings_file)["settings"]
     names = {field.name for field in dataclasses.fields(FusionSettings)}
     fusion = FusionSettings(**{name: value for name, value in saved.items() if name in names})
     labels = fusion_data.read_labels(fusion.data_dir)

@@ -76,14 +76,20 @@ def read_labels(data_dir: str) -> Labels:
     """The taxonomy that `tfrecords_tools.build_labels` wrote.
 
     Raises:
-        RunError: if the file is missing.
+        RunError: if the file is missing or damaged.
     """
-    found = runs.read_json(pathlib.Path(data_dir, "labels.json"))["labels"]
-    return Labels(
-        tuple(label["id"] for label in found),
-        tuple(tuple(label["terms"]) for label in found),
-        np.array([label.get("trainable", True) for label in found]),
-    )
+    path = pathlib.Path(data_dir, "labels.json")
+    found = runs.read_field(path, "labels")
+    try:
+        for label in found:
+            untrusted.need(label, {"id": str, "terms": list}, path)
+        return Labels(
+            tuple(label["id"] for label in found),
+            tuple(tuple(label["terms"]) for label in found),
+            np.array([label.get("trainable", True) for label in found], bool),
+        )
+    except (TypeError, ValueError, AttributeError) as error:
+        raise runs.RunError(f"{path}: is no list of labels ({error})") from error
 
 
 def open_photos(
@@ -188,7 +194,7 @@ def several(data_dir: str) -> bool:
 def _bottlenecks(settings: Settings, encoder: keras.Model, cache: features.FeatureCache):
     """Reader -> the phrase generator's bottleneck of each photo, [N, D]."""
     run = runs.RunDirectory(settings.generator)
-    saved = runs.read_json(run.settings_file)["settings"]
+    saved = runs.read_settings(run.settings_file)["settings"]
     same_view = all(
         saved[name] == getattr(settings, name) for name in ("image_size", "central_fraction")
     )

@@ -85,7 +85,7 @@ def output_space(generator: str, size: str) -> tuple[list[str], np.ndarray]:
         return index.ids, np.asarray(index.vectors)
     run = runs.RunDirectory(generator)
     model = untrusted.load_model(run.model_file("best"))
-    names = run.vocabulary_file.read_text(encoding="utf-8").split("\n")[:-1]
+    names = runs.read_words(run.vocabulary_file)
     return names, phrase_generator.query_weights(model)
 
 

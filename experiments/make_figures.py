@@ -94,7 +94,7 @@ def _sizes(run_dir: str) -> dict[str, object]:
     shape, word_dim, classes = (8, 8, 1536), 300, len(relations.RELATIONS)
     if run_dir:
         loaded = runs.load(run_dir)
-        saved = runs.read_json(runs.RunDirectory(run_dir).settings_file)["settings"]
+        saved = runs.read_settings(runs.RunDirectory(run_dir).settings_file)["settings"]
         model, classes = loaded.model, len(loaded.labels)
         if "image" in model.input:
             shape = model.get_layer("image_encoder").output_shape[1:]

@@ -224,7 +224,7 @@ def report(
     before = runs.read_json(run_dir.result_file) if run_dir.result_file.exists() else {}
     kept = _kept(before, data)
     more = {key: value for key, value in outcome.items() if key not in ("steps", "seconds")}
-    this = command(runs.read_json(run_dir.settings_file)["script"])
+    this = command(runs.read_field(run_dir.settings_file, "script"))
     return run_dir.write_result(
         metrics=kept | named,
         seed=settings.seed,

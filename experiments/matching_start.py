@@ -20,9 +20,9 @@ VOCABULARY = "vocabulary.txt"  # in the folder of stages: that of train and val 
 
 def settings_of(run_dir: runs.RunDirectory) -> Settings:
     """The settings that a run was begun with."""
-    saved = runs.read_json(run_dir.settings_file)["settings"]
+    saved = runs.read_settings(run_dir.settings_file)["settings"]
     saved.pop(DIGEST, None)
-    return Settings(**saved | {"classifier_units": tuple(saved["classifier_units"])})
+    return runs.restored(Settings, saved, run_dir.settings_file)
 
 
 def chooses(settings: Settings, stage: Stage) -> bool:

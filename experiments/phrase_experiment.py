@@ -47,13 +47,12 @@ def run(settings: Settings) -> dict[str, Any]:
 
 
 def _as_trained(settings: Settings, run_dir: runs.RunDirectory) -> Settings:
-    saved = runs.read_json(run_dir.settings_file)["settings"]
+    saved = runs.read_settings(run_dir.settings_file)["settings"]
     saved.pop(_DIGEST, None)
     given = {name: getattr(settings, name) for name in _EVALUATION}
     if settings.cache_features:
         given["cache_features"] = settings.cache_features
-    lists = {name: tuple(saved[name]) for name in ("hidden_units", "eval_steps")}
-    return Settings(**saved | lists | given)
+    return runs.restored(Settings, saved | given, run_dir.settings_file)
 
 
 def _train(

@@ -237,7 +237,7 @@ def _write_result(
     dataset = data.description()
     if before.get("dataset") != dataset:
         before = {name: value for name, value in before.items() if name != "metrics"}
-    script = runs.read_json(run_dir.settings_file)["script"]
+    script = runs.read_field(run_dir.settings_file, "script")
     this = shlex.join(["python", "-m", script, *sys.argv[1:]])
     result = run_dir.write_result(
         metrics=before.get("metrics", {}) | metrics,

@@ -60,13 +60,12 @@ def as_trained(settings: Settings, run_dir: runs.RunDirectory) -> Settings:
     Raises:
         RunError: if the folder holds no run.
     """
-    saved = runs.read_json(run_dir.settings_file)["settings"]
+    saved = runs.read_settings(run_dir.settings_file)["settings"]
     saved.pop(_DIGEST, None)
     given = {name: getattr(settings, name) for name in _EVALUATION}
     if settings.cache_features:  # Other data have other feature maps.
         given["cache_features"] = settings.cache_features
-    lists = {name: tuple(value) for name, value in saved.items() if isinstance(value, list)}
-    return Settings(**saved | lists | given)
+    return runs.restored(Settings, saved | given, run_dir.settings_file)
 
 
 def open_trained(settings: Settings, run_dir: runs.RunDirectory) -> Data:
@@ -79,7 +78,7 @@ def open_trained(settings: Settings, run_dir: runs.RunDirectory) -> Data:
         settings,
         readers,
         text.Vocabulary.load(run_dir.vocabulary_file),
-        runs.read_json(run_dir.preprocessing_file)["ngrams"],
+        runs.read_field(run_dir.preprocessing_file, "ngrams"),
         relation_data.open_features(settings, readers, encoder),
     )
 

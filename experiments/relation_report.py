@@ -109,7 +109,7 @@ def report(
         figures.save(figures.curves_figure(run_dir.read_history()), run_dir.figures / "curves.png")
     board.flush()
     _write_predictions(run_dir.path / f"predictions_{split}.tsv", arrays, data.labels)
-    this = command(runs.read_json(run_dir.settings_file)["script"])
+    this = command(runs.read_field(run_dir.settings_file, "script"))
     result = run_dir.write_result(
         metrics=reported,
         seed=data.settings.seed,
@@ -145,7 +145,7 @@ def _before(
 
 def _result_name(run_dir: runs.RunDirectory, dataset: dict[str, str]) -> str:
     """The file of the result; one of its own for other data than the run was trained on."""
-    trained_on = runs.read_json(run_dir.settings_file)["settings"].get("manifest_sha256")
+    trained_on = runs.read_settings(run_dir.settings_file)["settings"].get("manifest_sha256")
     digest = dataset["manifest_sha256"]
     if trained_on in (None, digest):
         return run_dir.result_file.name
@@ -168,7 +168,7 @@ def _temperature(
         arrays: its predictions for the split that is reported on.
     """
     if data.settings.eval_only and run_dir.calibration_file.exists():
-        return runs.read_json(run_dir.calibration_file)["temperature"]
+        return runs.read_field(run_dir.calibration_file, "temperature")
     if "val" not in data.readers:
         logging.warning("no split val: the probabilities stay as they are, not calibrated")
         return 1.0

@@ -44,7 +44,7 @@ def settings_from(settings: Settings) -> Settings:
         RunError: if it is no run directory.
         ValueError: if its frozen image encoder is to be tuned.
     """
-    saved = runs.read_json(runs.RunDirectory(settings.init_from).settings_file)["settings"]
+    saved = runs.read_settings(runs.RunDirectory(settings.init_from).settings_file)["settings"]
     of_model = {name: saved[name] for name in OF_MODEL if name in saved}
     if settings.tune_backbone and not of_model["tune_backbone"]:
         raise ValueError(

@@ -50,10 +50,11 @@ def run(settings: Settings) -> dict[str, Any]:
     """
     run_dir = runs.RunDirectory(settings.run_dir)
     if settings.eval_only:
-        saved = runs.read_json(run_dir.settings_file)["settings"]
+        saved = runs.read_settings(run_dir.settings_file)["settings"]
         known = {field.name for field in dataclasses.fields(Settings)}
         saved = {name: value for name, value in saved.items() if name in known}
-        settings = Settings(**saved | {name: getattr(settings, name) for name in _EVALUATION})
+        saved |= {name: getattr(settings, name) for name in _EVALUATION}
+        settings = runs.restored(Settings, saved, run_dir.settings_file)
     elif settings.monitor.removeprefix("val/") not in _MONITORS:
         known = ", ".join(f"val/{name}" for name in _MONITORS)
         raise ValueError(f"--monitor={settings.monitor}: use one of {known}")
@@ -171,8 +172,8 @@ def _open_trained(settings: Settings, run_dir: runs.RunDirectory) -> Data:
 
 def open_vectorizer(run_dir: runs.RunDirectory) -> TfIdf:
     """The tf-idf weights that a run was trained with."""
-    terms = run_dir.vocabulary_file.read_text(encoding="utf-8").split("\n")[:-1]
-    config = runs.read_json(run_dir.preprocessing_file)["tfidf"]
+    terms = runs.read_words(run_dir.vocabulary_file)
+    config = runs.read_field(run_dir.preprocessing_file, "tfidf")
     return TfIdf.from_config({"terms": terms, **config})
 
 

@@ -24,6 +24,8 @@ from imgtext_tf.data.shard_files import BadRecord
 from imgtext_tf.data.text import Vocabulary
 from imgtext_tf.metrics import calibration
 
+_LARGEST_SIDE = 4096  # of what a model sees
+
 
 @dataclasses.dataclass(frozen=True)
 class Prediction:
@@ -103,12 +105,13 @@ def _check(run: runs.Run) -> None:
         runs.RunError: naming the file that does not fit.
     """
     inputs, outputs = run.model.input, run.model.output
-    if not isinstance(inputs, dict) or not isinstance(outputs, dict) or "logits" not in outputs:
+    logits = outputs.get("logits") if isinstance(outputs, dict) else outputs
+    if not isinstance(inputs, dict) or not hasattr(logits, "shape"):
         raise runs.RunError("model_best.keras: is no classifier of pairs; use a run of "
                             "train_classic or train_metric")  # fmt: skip
-    if outputs["logits"].shape[-1] != len(run.labels):
+    if logits.shape[-1] != len(run.labels):
         raise runs.RunError(f"labels.json: {len(run.labels)} labels for a model of "
-                            f"{outputs['logits'].shape[-1]} classes")  # fmt: skip
+                            f"{logits.shape[-1]} classes")  # fmt: skip
     how = run.preprocessing
     try:
         untrusted.need(run.settings, {"target": str}, "settings.json")
@@ -117,7 +120,12 @@ def _check(run: runs.Run) -> None:
             untrusted.need(how, kinds, "preprocessing.json")
             size, fraction = how["image_size"], how["central_fraction"]
             sides = tuple(size) if isinstance(size, list) else (size, size)
-            if sides != tuple(inputs["image"].shape[1:3]) or not 0 < fraction <= 1:
+            seen = inputs["image"].shape[1:3]
+            fit = len(sides) == 2 and all(
+                side == (own or side) and 0 < side <= _LARGEST_SIDE
+                for side, own in zip(sides, seen, strict=True)
+            )
+            if not fit or not 0 < fraction <= 1:
                 raise ValueError("preprocessing.json: its images are not those of the model")
         if "word_ids" in inputs:
             untrusted.need(how, {"max_sentences": int, "max_words": int}, "preprocessing.json")

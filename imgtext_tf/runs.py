@@ -108,6 +108,48 @@ def read_json(path: str | os.PathLike) -> Any:
         raise RunError(f"{path} is no JSON: {error}") from error
 
 
+def read_field(path: str | os.PathLike, name: str) -> Any:
+    """One field of a JSON file that holds an object.
+
+    Raises:
+        RunError: if the file is missing or no JSON, or has no such field.
+    """
+    content = read_json(path)
+    if not isinstance(content, dict) or name not in content:
+        raise RunError(
+            f"{path} has no field {name!r}: copy it again from where the run was trained"
+        )
+    return content[name]
+
+
+def restored(kind: type, values: Mapping[str, Any], path: str | os.PathLike) -> Any:
+    """Settings as a run's file has them: lists become tuples.
+
+    Args:
+        kind: the dataclass of the settings.
+        values: of its fields.
+        path: the file, for errors.
+
+    Raises:
+        RunError: naming the file and the setting that is unknown or of another type.
+    """
+    fields = {field.name: field for field in dataclasses.fields(kind)}
+    found = {}
+    for name, value in values.items():
+        value = tuple(value) if isinstance(value, list) else value
+        default = fields[name].default if name in fields else dataclasses.MISSING
+        wanted = (int, float) if isinstance(default, float) else type(default)
+        free = default is None or value is None or default is dataclasses.MISSING
+        if name not in fields or not (free or isinstance(value, wanted)):
+            raise RunError(f"{path}: the setting {name!r:.80} is {value!r:.80}; a run of another "
+                           "version, or a damaged file")  # fmt: skip
+        found[name] = value
+    try:
+        return kind(**found)
+    except TypeError as error:
+        raise RunError(f"{path}: {error}") from error
+
+
 def read_settings(path: str | os.PathLike) -> dict[str, Any]:
     """Reads a run's `settings.json`: script, module, settings.
 

@@ -244,7 +244,7 @@ def main(argv: Sequence[str]) -> None:
     tf.config.set_visible_devices([], "GPU")
     try:
         report = run(from_flags())
-    except (BuildError, planning.PlanError, base.ReaderError, shards.ShardError) as error:
+    except build_settings.MISTAKES as error:
         sys.exit(f"error: {error}")
     print(summary(report))
 

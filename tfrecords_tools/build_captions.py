@@ -25,8 +25,7 @@ from absl import app, flags
 from tqdm import tqdm
 
 from imgtext_tf.data import shards
-from tfrecords_tools import caption_plan, shard_tasks
-from tfrecords_tools import plan as planning
+from tfrecords_tools import build_settings, caption_plan, shard_tasks
 from tfrecords_tools.build_settings import BuildError
 from tfrecords_tools.caption_plan import BAD_RECORDS, Image, Settings
 from tfrecords_tools.claim import claim
@@ -201,7 +200,7 @@ def main(argv: Sequence[str]) -> None:
     names = [field.name for field in dataclasses.fields(Settings)]
     try:
         report = run(Settings(**{name: flags.FLAGS[name].value for name in names}))
-    except (BuildError, planning.PlanError, base.ReaderError, shards.ShardError) as error:
+    except build_settings.MISTAKES as error:
         sys.exit(f"error: {error}")
     for split in base.SPLITS:
         print(f"{split:5} {report['images'][split]:8} images {report['captions'][split]:8} "

@@ -10,7 +10,9 @@ from typing import Any
 from absl import flags
 
 from imgtext_tf import relations
+from imgtext_tf.data.files import ShardError
 from tfrecords_tools import plan as planning
+from tfrecords_tools.readers import base
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,6 +77,10 @@ _NOT_RECORDED = frozenset(
 
 class BuildError(RuntimeError):
     """A build that cannot go on; the message says what to mend."""
+
+
+# Errors whose message says what is wrong and how to mend it: no traceback.
+MISTAKES = (BuildError, planning.PlanError, base.ReaderError, ShardError, OSError, ValueError)
 
 
 def check_settings(settings: Settings) -> None:

@@ -27,8 +27,8 @@ from absl import app, flags
 from tqdm import tqdm
 
 from imgtext_tf.data import files, images, shape_batches, shards
+from tfrecords_tools import build_settings, shard_tasks, splits
 from tfrecords_tools import plan as planning
-from tfrecords_tools import shard_tasks, splits
 from tfrecords_tools.build_settings import BuildError
 from tfrecords_tools.readers import base, visual_genome
 from tfrecords_tools.readers.visual_genome import RegionImage
@@ -339,13 +339,7 @@ def main(argv: Sequence[str]) -> None:
     try:
         values["split_sizes"] = tuple(int(size) for size in values["split_sizes"])
         report = run(Settings(**values))
-    except (
-        BuildError,
-        ValueError,
-        planning.PlanError,
-        base.ReaderError,
-        shards.ShardError,
-    ) as error:
+    except build_settings.MISTAKES as error:
         sys.exit(f"error: {error}")
     print(json.dumps(report, indent=1))
 

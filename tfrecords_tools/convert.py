@@ -97,7 +97,7 @@ def main(argv: Sequence[str]) -> None:
     values = {field.name: flags.FLAGS[field.name].value for field in dataclasses.fields(Settings)}
     try:
         counts = run(Settings(**values | {"input": tuple(values["input"])}))
-    except (base.ReaderError, ShardError) as error:
+    except (base.ReaderError, ShardError, OSError, ValueError) as error:
         sys.exit(f"error: {error}")
     for name, count in sorted(counts.items()):
         print(f"{count:8} {name}")

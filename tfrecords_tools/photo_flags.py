@@ -9,10 +9,7 @@ from typing import Any
 
 from absl import app, flags
 
-from imgtext_tf.data import shards
-from tfrecords_tools import plan as planning
-from tfrecords_tools.build_settings import BuildError
-from tfrecords_tools.readers import base
+from tfrecords_tools import build_settings
 
 
 def define_flags(settings: Any) -> None:
@@ -39,7 +36,7 @@ def run_build(argv: Sequence[str], settings: Any, run: Callable[[Any], Mapping[s
     names = [field.name for field in dataclasses.fields(settings)]
     try:
         report = run(settings(**{name: flags.FLAGS[name].value for name in names}))
-    except (BuildError, planning.PlanError, base.ReaderError, shards.ShardError) as error:
+    except build_settings.MISTAKES as error:
         sys.exit(f"error: {error}")
     for name, value in report.items():
         print(f"{name}: {value}")

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import inspect
+import os
 
 import keras
+
+_HOSTS = ("https://tfhub.dev/", "https://www.kaggle.com/", "https://kaggle.com/")
 
 
 @keras.saving.register_keras_serializable(package="imgtext_tf")
@@ -83,5 +86,13 @@ class HubImage(keras.layers.TFSMLayer):
 
     @classmethod
     def from_config(cls, config, custom_objects=None, safe_mode=None):
-        """Loads the model again from where the handle leads."""
+        """Loads the model again from where the handle leads.
+
+        Raises:
+            ValueError: if that is neither a folder of this machine nor TF-Hub: a SavedModel's graph
+                can read and write files, so a file of a model does not choose it freely.
+        """
+        handle = str(config.get("handle"))
+        if not (os.path.isdir(handle) or handle.startswith(_HOSTS)):
+            raise ValueError(f"the hub model {handle!r:.200} is neither a folder nor on TF-Hub")
         return cls(**config)

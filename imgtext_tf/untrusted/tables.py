@@ -63,6 +63,8 @@ def read_table(
             for values in rows:
                 if values == [_SENTINEL]:
                     return
+                if values and values[-1].endswith(_SENTINEL):
+                    break
                 start, line = rows.line_num, start + 1
                 if values:
                     yield line, _row(header, values, may_end)
@@ -73,11 +75,8 @@ def read_table(
 
 def _ended(file: io.TextIOBase) -> Iterator[str]:
     """The lines, and a last one that is no row of its own inside a quote that never ends."""
-    last = "\n"
-    for line in file:
-        yield line
-        last = line
-    yield ("" if last.endswith(("\n", "\r")) else "\n") + _SENTINEL
+    yield from file
+    yield _SENTINEL
 
 
 def _row(header: list[str], values: list[str], may_end: bool) -> dict[str, str] | str:

@@ -1,0 +1,81 @@
+import os
+
+import pytest
+
+from imgtext_tf import untrusted
+
+
+def rows(tmp_path, content: bytes, **how):
+    path = tmp_path / "t.csv"
+    path.write_bytes(content)
+    return list(untrusted.read_table(path, **how))
+
+
+@pytest.mark.parametrize("end", [b"", b"\n", b"\r\n", b"\n\n"])
+def test_a_table_whatever_ends_its_last_line(tmp_path, end):
+    found = rows(tmp_path, b'\xef\xbb\xbfa,b\r\n1,"x\ny"\n2,z' + end)
+    assert [row for _, row in found] == [{"a": "1", "b": "x\ny"}, {"a": "2", "b": "z"}]
+    assert found[0][0] == 2
+
+
+def test_bad_rows_cost_themselves_only(tmp_path):
+    found = [row for _, row in rows(tmp_path, b"a,b\n1\n1,2,3\n\xff,2\n1,2\n")]
+    assert [isinstance(row, str) for row in found] == [True, True, True, False]
+    assert "1 columns" in found[0] and "3 columns" in found[1] and "not UTF-8" in found[2]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "header"),
+        (b"a,a\n1,2\n", "names a column twice"),
+        (b"a,c\n1,2\n", "no column b"),
+        (b'a,b\n1,2\n3,"4\n5,6\n7,8\n', "quote that begins behind line 2 never ends"),
+    ],
+)
+def test_a_table_that_lost_rows_is_refused(tmp_path, content, message):
+    with pytest.raises(untrusted.DamagedError, match=message):
+        rows(tmp_path, content, needed=("a", "b") if b"a,c" in content else ())
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[" * 100_000, "nested too deep"),
+        ("[Infinity]", "Infinity is no JSON"),
+        ('{"id": 1, "id": 2}', "'id' stands twice"),
+        ("9" * 5000, "digits"),
+        ('{"a": ', "line 1, column"),
+        (b"\xff", "decode"),
+    ],
+)
+def test_json_that_is_none(text, message):
+    with pytest.raises(untrusted.DamagedError, match=message):
+        untrusted.parse_json(text)
+
+
+def test_json_as_tables_write_it():
+    assert untrusted.parse_json(b'\xef\xbb\xbf{"a": NaN, "b": 1, "b": 1}') == {"a": None, "b": 1}
+
+
+def test_absolute_paths_may_lead_below_the_root(tmp_path):
+    inside = str(tmp_path / "a" / ".." / "1.jpg")
+    assert untrusted.below(tmp_path, inside, absolute=True) == str(tmp_path / "1.jpg")
+    for path in (inside, str(tmp_path.parent / "1.jpg"), f"{tmp_path}/../1.jpg"):
+        with pytest.raises(ValueError, match="leaves the image folder"):
+            untrusted.below(tmp_path, path, absolute=path != inside)
+
+
+def test_only_regular_files_are_read(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path, tmp_path / "pipe", "/dev/zero"):
+        with pytest.raises(untrusted.DamagedError, match="no regular file"):
+            untrusted.read_bytes(path)
+    (tmp_path / "large").write_bytes(bytes(11))
+    with pytest.raises(untrusted.DamagedError, match="large: has 11 bytes, more than 10"):
+        untrusted.read_bytes(tmp_path / "large", most=10)
+
+
+def test_a_long_line_is_not_held(tmp_path):
+    (tmp_path / "a").write_bytes(b"x" * 100 + b"\nok\n" + b"y" * 30)
+    assert list(untrusted.read_lines(tmp_path / "a", most=9)) == [b"x" * 10, b"ok\n", b"y" * 10]
