@@ -10,6 +10,7 @@ from typing import Any
 from absl import app, flags
 
 from imgtext_tf.data import shards
+from tfrecords_tools import build_settings
 from tfrecords_tools import plan as planning
 from tfrecords_tools.build_settings import BuildError
 from tfrecords_tools.readers import base
@@ -22,6 +23,7 @@ def define_flags(settings: Any) -> None:
         "max_bad_records", settings.max_bad_records, "Share of bad records that fails the build."
     )
     flags.DEFINE_enum("kind", settings.kind, ["real", "synthetic"], "Stands in the manifest.")
+    build_settings.define_runner_flags()
     flags.DEFINE_integer("seed", settings.seed, "Seed of the photos' order.")
     flags.mark_flags_as_required(["output_dir", "images_dir"])
 
@@ -39,7 +41,7 @@ def run_build(argv: Sequence[str], settings: Any, run: Callable[[Any], Mapping[s
     names = [field.name for field in dataclasses.fields(settings)]
     try:
         report = run(settings(**{name: flags.FLAGS[name].value for name in names}))
-    except (BuildError, planning.PlanError, base.ReaderError, shards.ShardError) as error:
+    except (BuildError, planning.PlanError, base.ReaderError, shards.ShardError, OSError) as error:
         sys.exit(f"error: {error}")
     for name, value in report.items():
         print(f"{name}: {value}")

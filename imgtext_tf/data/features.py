@@ -17,6 +17,7 @@ import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
+from imgtext_tf import filesystem
 from imgtext_tf.data import examples, images
 from imgtext_tf.data.files import write_json
 from imgtext_tf.data.shards import (
@@ -24,6 +25,7 @@ from imgtext_tf.data.shards import (
     ShardInfo,
     ShardReader,
     read_info,
+    read_records,
     shard_path,
     write_manifest,
     write_shard,
@@ -157,7 +159,7 @@ def write_feature_cache(
         "images": _digest(image_id for image_id, _, _ in work),
     }
     _claim(directory, build)
-    if tf.io.gfile.exists(os.path.join(directory, MANIFEST)):
+    if filesystem.exists(os.path.join(directory, MANIFEST)):
         return FeatureCache(directory, build)
 
     how = {"size": image_size, "fraction": central_fraction, "batch_size": batch_size}
@@ -178,8 +180,8 @@ def write_feature_cache(
 def _finish(
     directory: str | os.PathLike, infos: list[ShardInfo], *, build: Mapping[str, Any], kind: str
 ) -> None:
-    first = tf.data.TFRecordDataset(os.path.join(directory, infos[0].file)).take(1)
-    record = examples.from_bytes("feature", next(first.as_numpy_iterator()))
+    first = next(read_records(os.path.join(directory, infos[0].file)))
+    record = examples.from_bytes("feature", first)
     write_manifest(
         directory,
         name=_NAME,
@@ -267,9 +269,8 @@ def _records(
 def _claim(directory: str | os.PathLike, build: Mapping[str, Any]) -> None:
     """Notes whose maps a directory holds, or compares."""
     path = os.path.join(directory, _FINGERPRINT)
-    if tf.io.gfile.exists(path):
-        with tf.io.gfile.GFile(path, "rb") as file:
-            _compare(directory, json.loads(file.read()), build)
+    if filesystem.exists(path):
+        _compare(directory, json.loads(filesystem.read_bytes(path)), build)
     else:
         write_json(path, build)
 

@@ -14,9 +14,9 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-import tensorflow as tf
 from tqdm import tqdm
 
+from imgtext_tf import filesystem
 from imgtext_tf.data import examples
 from imgtext_tf.data.files import ShardError, open_binary, sha256_of, write_file, write_json
 from imgtext_tf.data.shard_files import (
@@ -89,7 +89,7 @@ def load_manifest(directory: str | os.PathLike) -> dict[str, Any]:
         ShardError: if it is missing or no manifest.
     """
     path = os.path.join(directory, MANIFEST)
-    if not tf.io.gfile.exists(path):
+    if not filesystem.exists(path):
         raise ShardError(f"{path}: missing; run the build command to its end, or mend the path")
     try:
         with open_binary(path) as file:
@@ -200,7 +200,7 @@ def _check_names(directory: str, name: str, split: str, files: list[str]) -> Non
 
 def _words_fault(directory: str, manifest: dict[str, Any]) -> list[str]:
     path = os.path.join(directory, WORDS)
-    if not tf.io.gfile.exists(path):
+    if not filesystem.exists(path):
         return [f"{WORDS}: missing; run the build command again"]
     if sha256_of(path) != manifest["words"]["sha256"]:
         return [f"{WORDS}: damaged (sha256 is not the manifest's); run the build command again"]
@@ -210,7 +210,7 @@ def _words_fault(directory: str, manifest: dict[str, Any]) -> list[str]:
 def _size_fault(directory: str, expected: ShardInfo) -> str | None:
     path = os.path.join(directory, expected.file)
     for needed in (path, index_path(path)):
-        if not tf.io.gfile.exists(needed):
+        if not filesystem.exists(needed):
             return f"{os.path.basename(needed)}: missing; run the build command again"
     try:
         found = read_info(path)

@@ -17,6 +17,7 @@ import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
+from imgtext_tf import filesystem
 from imgtext_tf.data import examples
 from imgtext_tf.data.features import FeatureCache, FeatureError, distinct_images
 from imgtext_tf.data.files import write_json
@@ -25,6 +26,7 @@ from imgtext_tf.data.shards import (
     MANIFEST,
     ShardReader,
     read_info,
+    read_records,
     shard_path,
     write_manifest,
     write_shard,
@@ -152,7 +154,7 @@ def _write(
     digest = hashlib.sha256("\n".join(names).encode()).hexdigest()
     build = json.loads(json.dumps(build | {"images": digest}))
     _claim(directory, build)
-    if tf.io.gfile.exists(os.path.join(directory, MANIFEST)):
+    if filesystem.exists(os.path.join(directory, MANIFEST)):
         return
     count = -(-len(names) // images_per_shard)
     infos, shapes = [], []
@@ -219,19 +221,17 @@ def _records(
 
 def _largest_shape(path: str) -> np.ndarray:
     """[2]: regions and channels of the largest row of a shard."""
-    batches = tf.data.TFRecordDataset(path).batch(_CHUNK)
-    shapes = [examples.decode("feature", batch, fields=["shape"])["shape"] for batch in batches]
-    return np.max([shape.to_tensor().numpy().max(axis=0) for shape in shapes], axis=0)
+    shapes = [examples.from_bytes("feature", data)["shape"] for data in read_records(path)]
+    return np.max(shapes, axis=0)
 
 
 def _claim(directory: str | os.PathLike, build: Mapping[str, Any]) -> None:
     """Notes whose vectors a folder holds, or compares."""
     path = os.path.join(directory, _FINGERPRINT)
-    if not tf.io.gfile.exists(path):
+    if not filesystem.exists(path):
         write_json(path, build)
         return
-    with tf.io.gfile.GFile(path, "rb") as file:
-        found = json.loads(file.read())
+    found = json.loads(filesystem.read_bytes(path))
     for key, value in build.items():
         if found.get(key) != value:
             raise FeatureError(

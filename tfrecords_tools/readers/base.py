@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from imgtext_tf import relations
+from imgtext_tf import filesystem, relations
 from imgtext_tf.data.examples import MAX_ID_BYTES
 from imgtext_tf.data.pairs import IMAGE_SUFFIXES, clean_sentences
 from imgtext_tf.data.shards import BadRecord
@@ -183,8 +183,7 @@ def read_bytes(path: str | os.PathLike) -> bytes:
         ReaderError: if it cannot be read.
     """
     try:
-        with open(path, "rb") as file:
-            return file.read()
+        return filesystem.read_bytes(path)
     except OSError as error:
         raise ReaderError(
             f"{path}: {error.strerror or error}; docs/data.md shows the layout expected"

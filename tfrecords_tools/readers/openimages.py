@@ -15,6 +15,7 @@ import itertools
 import os
 from collections.abc import Iterator
 
+from imgtext_tf import filesystem
 from tfrecords_tools.readers import base
 
 FILES = {"train": ("train",), "val": ("validation", "val"), "test": ("test",)}
@@ -42,7 +43,7 @@ def read_classes(folder: str | os.PathLike) -> dict[str, str]:
 def read_trainable(folder: str | os.PathLike) -> list[str] | None:
     """The label ids of `classes-trainable.txt`; None where there is no such file."""
     path = os.path.join(folder, "classes-trainable.txt")
-    if not os.path.exists(path):
+    if not filesystem.exists(path):
         return None
     return [str(line).strip() for _, line in base.read_lines(path)]
 
@@ -61,7 +62,7 @@ def read_labels(
     for split, names in FILES.items():
         for name in names:
             path = os.path.join(folder, f"{name}-annotations-human-imagelabels.csv")
-            if os.path.exists(path):
+            if filesystem.exists(path):
                 found = True
                 yield from _read_file(path, split)
     if not found:
@@ -75,7 +76,7 @@ def _read_file(
 ) -> Iterator[tuple[str, str, list[str], list[str]] | base.BadRecord]:
     # utf-8-sig and a csv reader as a stream: the train file has 28 million lines.
     try:
-        with open(path, encoding="utf-8-sig", newline="") as file:
+        with filesystem.open_text(path, "utf-8-sig", newline="") as file:
             rows = csv.DictReader(file)
             missing = [column for column in _COLUMNS if column not in (rows.fieldnames or ())]
             if missing:
