@@ -15,7 +15,6 @@ import contextlib
 import dataclasses
 import gzip
 import json
-import pathlib
 import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -32,7 +31,7 @@ from experiments import (
 )
 from experiments.retrieval_data import Data
 from experiments.retrieval_flags import Settings
-from imgtext_tf import runs, text_similarity
+from imgtext_tf import filesystem, runs, text_similarity
 from imgtext_tf.data import fasttext
 from imgtext_tf.metrics import triplet_agreement
 from imgtext_tf.models import semantic_retrieval
@@ -252,7 +251,7 @@ def read_captions(path: str) -> dict[str, list[str]]:
         ValueError: if it is neither.
     """
     try:
-        data = json.loads(pathlib.Path(path).read_text(encoding="utf-8"))
+        data = json.loads(filesystem.read_text(path))
         if isinstance(data, dict):
             data = [{"image_id": key, "caption": value} for key, value in data.items()]
         captions: dict[str, list[str]] = {}

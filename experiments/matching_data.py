@@ -17,7 +17,7 @@ import tensorflow as tf
 from absl import logging
 
 from experiments.matching_flags import Settings, parse_stages
-from imgtext_tf import encoders
+from imgtext_tf import encoders, filesystem
 from imgtext_tf.data import (
     caption_batches,
     captions,
@@ -29,6 +29,8 @@ from imgtext_tf.data import (
 )
 from imgtext_tf.data.caption_batches import Features, Pixels
 from imgtext_tf.data.captions import Captions, WordIds
+from imgtext_tf.data.feature_tasks import Encoder, weights_digest
+from imgtext_tf.data.runners import LOCAL, Runner
 
 SPLITS = ("train", "val", "test")
 
@@ -137,9 +139,9 @@ def _open_precomputed(settings: Settings, wanted: tuple[str, ...], _: Any) -> Da
         found = precomputed.read_precomputed(settings.precomputed, split)
         parts[split] = Part(found.captions, Features(found.features.shape[1:], found.read))
         digest.update("\n".join(found.captions.texts).encode())
-        with open(found.path, "rb") as file:
+        with open(filesystem.local_copy(found.path), "rb") as file:
             digest.update(hashlib.file_digest(file, "sha256").digest())
-    name = pathlib.Path(settings.precomputed).resolve().name
+    name = pathlib.Path(settings.precomputed).resolve().name  # of a remote one, too
     return Data(settings, parts, name, "real", digest.hexdigest(), None)
 
 
@@ -153,7 +155,7 @@ def _open_shards(settings: Settings, wanted: tuple[str, ...], encoder: keras.Mod
         for split, reader in readers.items()
     }
     if encoder is None:
-        encoder = _encoder(settings)
+        encoder = open_encoder(settings)
     if settings.live_images:
         distort = {"crop": settings.crop, "flip": settings.flip}
         distort |= {"brightness": 0, "saturation": None, "hue": 0, "contrast": None}
@@ -173,7 +175,7 @@ def _open_shards(settings: Settings, wanted: tuple[str, ...], encoder: keras.Mod
     return Data(settings, parts, manifest["name"], manifest["kind"], digest, encoder, keeps)
 
 
-def _encoder(settings: Settings) -> keras.Model:
+def open_encoder(settings: Settings) -> keras.Model:
     """The backbone of the settings; what fills a cache computes in 32 bits always."""
     policy = keras.config.dtype_policy()
     if not settings.live_images:
@@ -190,19 +192,19 @@ def _encoder(settings: Settings) -> keras.Model:
 
 
 def open_features(
-    settings: Settings, readers: list[shards.ShardReader], encoder: keras.Model
+    settings: Settings,
+    readers: list[shards.ShardReader],
+    encoder: keras.Model,
+    runner: Runner = LOCAL,
 ) -> features.FeatureCache:
-    """The cache of features of all splits, computed where it is missing.
+    """The cache of features of all splits, computed where it is missing, by the runner.
 
     Raises:
         FeatureError: if the folder holds the features of another backbone.
     """
     is_hub = settings.backbone.startswith("hub:")
     name = settings.backbone if is_hub else pathlib.PurePath(settings.backbone).name
-    digest = hashlib.sha256()
-    for weights in encoder.get_weights():
-        digest.update(np.ascontiguousarray(weights).tobytes())
-    fingerprint = {"backbone": name, "weights": digest.hexdigest()}
+    fingerprint = {"backbone": name, "weights": weights_digest(encoder)}
     compute = encoder
     if not settings.feature_maps:
         fingerprint["pooled"] = "mean"
@@ -215,17 +217,18 @@ def open_features(
         splits = "-".join(reader.split for reader in readers)
         part = f"features-{name}-{kind}-{view}-{splits}-{fingerprint['weights'][:8]}"
         folder = os.path.join(settings.data_dir, re.sub(r"[^\w.-]+", "_", part))
-    elif os.path.exists(os.path.join(folder, shards.MANIFEST)):  # of more splits, perhaps
+    elif filesystem.exists(os.path.join(folder, shards.MANIFEST)):  # of more splits, perhaps
         view = {"image_size": settings.image_size, "central_fraction": settings.central_fraction}
         return features.FeatureCache(folder, fingerprint | view)
     return features.write_feature_cache(
         folder,
         readers,
-        compute.predict_on_batch,
+        Encoder(compute),
         image_size=settings.image_size,
         central_fraction=settings.central_fraction,
         fingerprint=fingerprint,
         dtype="float16" if settings.feature_maps else "float32",
+        runner=runner,
     )
 
 

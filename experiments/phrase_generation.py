@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pathlib
 from collections.abc import Collection, Sequence
 
 import keras
@@ -10,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from experiments import phrase_report
-from imgtext_tf import runs, search
+from imgtext_tf import filesystem, runs, search
 from imgtext_tf.data import images
 from imgtext_tf.models import phrase_generator
 
@@ -39,7 +38,7 @@ class PhraseGenerator:
         """
         run = runs.load(run_dir, which)
         self.embedder: keras.Model = phrase_generator.embedder(run.model)
-        self.index = search.load(pathlib.Path(run_dir, phrase_report.INDEX), mmap=mmap)
+        self.index = search.load(runs.RunDirectory(run_dir).path / phrase_report.INDEX, mmap=mmap)
         self.image_size: int = run.preprocessing["image_size"]
         self.central_fraction: float = run.preprocessing["central_fraction"]
 
@@ -52,7 +51,7 @@ class PhraseGenerator:
         """
         pixels = []
         for path in paths:
-            data = pathlib.Path(path).read_bytes()
+            data = filesystem.read_bytes(path)
             try:
                 images.check_image(data)
             except images.ImageError as error:

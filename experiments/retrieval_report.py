@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
-import pathlib
+import os
 import shlex
 import sys
 from collections.abc import Callable
@@ -17,7 +17,7 @@ from absl import logging
 from experiments import retrieval_data, retrieval_flags, retrieval_mining
 from experiments.retrieval_data import Data
 from experiments.retrieval_flags import Settings
-from imgtext_tf import runs
+from imgtext_tf import filesystem, runs
 from imgtext_tf.metrics import graded_ranking, triplet_agreement
 from imgtext_tf.models import semantic_retrieval
 from imgtext_tf.models.semantic_retrieval import TripletModel
@@ -106,8 +106,8 @@ def read_study(folder: str) -> tuple[np.ndarray, list[str], np.ndarray, np.ndarr
         ValueError: naming file and line of what does not fit.
     """
     triplets, place_of = [], {}
-    path = pathlib.Path(folder, "triplets.csv")
-    with open(path, newline="", encoding="utf-8") as file:
+    path = os.path.join(folder, "triplets.csv")
+    with filesystem.open_text(path, newline="") as file:
         for number, row in enumerate(csv.DictReader(file), start=2):
             try:
                 ids = [row[name].strip() for name in ("query_id", "target_id1", "target_id2")]
@@ -117,9 +117,9 @@ def read_study(folder: str) -> tuple[np.ndarray, list[str], np.ndarray, np.ndarr
             triplets.append(ids)
     users, places, answers = [], [], []
     # Published studies of this form (IRSGS) call it anon_results.csv.
-    known = [pathlib.Path(folder, name) for name in ("answers.csv", "anon_results.csv")]
-    path = next((one for one in known if one.exists()), known[0])
-    with open(path, newline="", encoding="utf-8") as file:
+    known = [os.path.join(folder, name) for name in ("answers.csv", "anon_results.csv")]
+    path = next((one for one in known if filesystem.exists(one)), known[0])
+    with filesystem.open_text(path, newline="") as file:
         for number, row in enumerate(csv.DictReader(file), start=2):
             try:
                 user, answer = row["user_id"].strip(), int(row["answer"])

@@ -11,7 +11,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from imgtext_tf import runs
+from imgtext_tf import filesystem, runs
 from imgtext_tf.data import images, shape_batches
 from imgtext_tf.models import semantic_retrieval
 from imgtext_tf.text_similarity import TfIdf
@@ -104,7 +104,7 @@ class Searcher:
             OSError: if it cannot be read.
             images.ImageError: if it is no image.
         """
-        data = pathlib.Path(path).read_bytes()
+        data = filesystem.read_bytes(path)
         pixels = images.upright(images.checked_pixels(data), data)
         shape = shape_batches.scaled_shape(*pixels.shape[:2], self.longest_side)
         return images.resize(tf.constant(pixels), shape).numpy()

@@ -18,11 +18,10 @@ import dataclasses
 import io
 import os
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from pathlib import Path
 
 import numpy as np
 
-from imgtext_tf import relations
+from imgtext_tf import filesystem, relations
 from imgtext_tf.data.files import write_file
 
 UNSURE = "Unsure"
@@ -231,7 +230,7 @@ def _read_table(
         AnnotationError: if it is missing, no UTF-8, or a row has not the header's columns.
     """
     try:
-        text = Path(path).read_bytes().decode("utf-8-sig")
+        text = filesystem.read_bytes(path).decode("utf-8-sig")
     except OSError as error:
         raise AnnotationError(f"{path}: cannot be read: {error.strerror or error}") from error
     except UnicodeDecodeError as error:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import keras
 
-from imgtext_tf import layers
+from imgtext_tf import filesystem, layers
 
 _LOG = logging.getLogger(__name__)
 _APPLICATIONS = keras.applications
@@ -100,7 +100,7 @@ def image_encoder(
 
     Reference: Otto2020, Section 4.2.
     """
-    weights = None if weights == "none" else weights
+    weights = None if weights in (None, "none") else filesystem.local_copy(weights)
     size = 299 if image_size is None else image_size or None
     if name.startswith("hub:"):
         backbone, scale = layers.HubImage(name.removeprefix("hub:"), trainable=trainable), {}
@@ -278,7 +278,7 @@ def _small_cnn(size, weights):
 
 def _from_file(path, image_size):
     """A saved model up to its last feature map, at another image size if asked for."""
-    model = keras.saving.load_model(path, compile=False)
+    model = keras.saving.load_model(filesystem.local_copy(path), compile=False)
     maps = [layer for layer in model.layers[1:] if len(getattr(layer.output, "shape", ())) == 4]
     if not maps:
         raise ValueError(f"{path}: no layer of the model has a feature map [B, h, w, C]")

@@ -37,7 +37,7 @@ def is_remote(path: str | os.PathLike) -> bool:
     text = os.fspath(path)
     if SCHEME.match(text):
         return True
-    if (match := _MANGLED.match(text)) and not os.path.lexists(f"{match[1]}:"):
+    if (match := _MANGLED.match(text)) and not os.path.lexists(text[: match.end(1) + 1]):
         raise RemoteError(f"{text}: is no local path, and lost a slash of {match[1]}://")
     return False
 

@@ -8,6 +8,8 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
+from imgtext_tf import filesystem
+
 
 class Prototypes:
     """Sums and counts of image embeddings by query; queries come and go at any time.
@@ -70,6 +72,22 @@ class Prototypes:
             np.add.at(self._sums, rows, embeddings[images])
             np.add.at(self._counts, rows, 1)
 
+    def merge(self, other: Prototypes) -> None:
+        """Takes in all images of another pass; sums round as the passes are merged, so keep order.
+
+        Raises:
+            ValueError: if the other has vectors of another length, or other normalisation.
+        """
+        if (other.dim, other.normalize) != (self.dim, self.normalize):
+            raise ValueError(
+                f"prototypes of length {other.dim}, normalize={other.normalize}: these have length "
+                f"{self.dim}, normalize={self.normalize}"
+            )
+        rows = [self._row(query) for query in other._row_of]
+        places = list(other._row_of.values())
+        self._sums[rows] += other._sums[places]
+        self._counts[rows] += other._counts[places]
+
     def remove(self, query: str) -> None:
         """Forgets a query.
 
@@ -102,8 +120,12 @@ class Prototypes:
         queries = list(self._row_of)
         rows = np.array([self._row_of[query] for query in queries], np.int64)
         blob = np.frombuffer("\n".join(queries).encode("utf-8"), np.uint8)
+        if filesystem.is_remote(path):
+            with filesystem.staged(path) as local:
+                self.save(local)
+            return
         path = pathlib.Path(path)
-        temporary = path.with_name(f".tmp-{path.name}")
+        temporary = path.with_name(f".tmp-{os.getpid()}-{path.name}")
         with open(temporary, "wb") as file:
             np.savez(
                 file, queries=blob, sums=self._sums[rows], counts=self._counts[rows],
@@ -118,7 +140,7 @@ class Prototypes:
         Raises:
             FileNotFoundError: if there is none.
         """
-        with np.load(path) as arrays:
+        with filesystem.open_binary(path) as file, np.load(file, allow_pickle=False) as arrays:
             prototypes = cls(arrays["sums"].shape[1], normalize=bool(arrays["normalize"]))
             prototypes._sums, prototypes._counts = arrays["sums"], arrays["counts"]
             text = arrays["queries"].tobytes().decode("utf-8")

@@ -35,6 +35,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from imgtext_tf import filesystem, mirror
+
 logger = logging.getLogger(__name__)
 
 # Settings that a resumed run may change: they choose how long to train and what to report.
@@ -52,6 +54,10 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
 
     On any failure the temporary file is removed and `path` is as it was.
     """
+    if filesystem.is_remote(path):
+        with filesystem.staged(path) as staged:
+            yield Path(staged)
+        return
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     # The suffix stays last: Keras and matplotlib choose the format by it.
@@ -83,9 +89,10 @@ def read_json(path: str | os.PathLike) -> Any:
         RunError: if it is missing or no JSON.
     """
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
+        return json.loads(filesystem.read_text(path))
     except FileNotFoundError:
-        raise RunError(f"{path} is missing: is {Path(path).parent} a run directory?") from None
+        folder = os.path.dirname(path)
+        raise RunError(f"{path} is missing: is {folder} a run directory?") from None
     except ValueError as error:
         raise RunError(f"{path} is no JSON: {error}") from error
 
@@ -138,9 +145,9 @@ class RunDirectory:
         """Names the directory, which is made when something is written.
 
         Args:
-            path: the run directory.
+            path: the run directory; a remote one is worked on in a local copy, see `mirror`.
         """
-        self.path = Path(path)
+        self.path = mirror.local(path)
         self._lock = None
 
     settings_file = property(lambda self: self.path / "settings.json")
@@ -188,9 +195,11 @@ class RunDirectory:
             file.flush()
             self._lock = file
             try:
+                mirror.complete(self.path)
                 yield self
             finally:
                 self._lock = None
+                mirror.push(self.path)
 
     def begin(
         self,
@@ -304,6 +313,7 @@ class RunDirectory:
             "environment": read_json(self.environment_file),
         }
         write_json(self.path / file, result)
+        mirror.push(self.path)
         return result
 
     def read_history(self) -> list[dict[str, str]]:
@@ -344,6 +354,7 @@ class RunDirectory:
             old.unlink()
         for left in self.checkpoints.glob(".tmp-*"):  # of a killed process: we hold the lock
             left.unlink()
+        mirror.push(self.path)
         return path
 
     def load_checkpoint(self) -> tuple[dict[str, Any], dict[str, np.ndarray]] | None:

@@ -83,7 +83,7 @@ class How:
     shard_mb: int = 128
     max_bad_records: float = 0.01
     seed: int = 0
-    runner: runners.Runner = runners.Runner()
+    runner: runners.Runner = runners.LOCAL
 
 
 def write(photos: Sequence[Photo], bad: Sequence[base.BadRecord], how: How) -> dict[str, Any]:

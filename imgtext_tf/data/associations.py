@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 import tensorflow as tf
 
+from imgtext_tf import filesystem
 from imgtext_tf.data.grams import gram_ids
 
 _PREFETCH = 4
@@ -98,7 +99,7 @@ def read_groups(path: str | os.PathLike, *, group_first: bool = True) -> dict[st
         AssociationError: naming the line that has not two columns, or a file without any.
     """
     groups: dict[str, list[str]] = {}
-    with open(path, encoding="utf-8", newline="\n") as file:
+    with filesystem.open_text(path, newline="\n") as file:
         for number, line in enumerate(file, 1):
             columns = line.rstrip("\r\n").split("\t")
             if len(columns) != 2 or not all(column.strip() for column in columns):

@@ -18,13 +18,14 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from imgtext_tf import filesystem
-from imgtext_tf.data import examples, images
+from imgtext_tf.data import examples, feature_tasks, images
+from imgtext_tf.data.feature_tasks import Encoder, FeatureTask
 from imgtext_tf.data.files import write_json
+from imgtext_tf.data.runners import LOCAL, Runner
 from imgtext_tf.data.shards import (
     MANIFEST,
     ShardInfo,
     ShardReader,
-    read_info,
     read_records,
     shard_path,
     write_manifest,
@@ -118,7 +119,7 @@ class FeatureCache:
 def write_feature_cache(
     directory: str | os.PathLike,
     readers: Sequence[ShardReader],
-    encode_batch: Callable[[tf.Tensor], Any],
+    encode_batch: Callable[[tf.Tensor], Any] | Encoder,
     *,
     image_size: images.Size,
     fingerprint: Mapping[str, Any],
@@ -126,6 +127,7 @@ def write_feature_cache(
     shards: int = 8,
     dtype: str = "float16",
     central_fraction: float = images.EVAL_CROP,
+    runner: Runner = LOCAL,
 ) -> FeatureCache:
     """Computes the feature map of every distinct image of some splits and returns the cache.
 
@@ -134,13 +136,15 @@ def write_feature_cache(
     Args:
         directory: of the cache, made where missing.
         readers: the splits whose images are wanted.
-        encode_batch: [B, H, W, 3] float32 in [0, 1] -> [B, h, w, C] float, as a backbone does.
+        encode_batch: [B, H, W, 3] float32 in [0, 1] -> [B, h, w, C] float, as a backbone does; a
+            function or an `Encoder`.
         image_size: pixels that the backbone takes.
         fingerprint: what the maps depend on (backbone, sha256 of its weights, ...), JSON values.
         batch_size: images a call of `encode_batch`.
         shards: files to write, at most one an image.
         dtype: "float16" (half the disk) or "float32" (bit-equal to live features).
         central_fraction: see `images.eval_crop`.
+        runner: what computes the shards; several processes or Beam need an `Encoder`.
 
     Raises:
         FeatureError: if the directory holds other maps, or a map is not finite in this dtype.
@@ -161,20 +165,30 @@ def write_feature_cache(
     _claim(directory, build)
     if filesystem.exists(os.path.join(directory, MANIFEST)):
         return FeatureCache(directory, build)
-
-    how = {"size": image_size, "fraction": central_fraction, "batch_size": batch_size}
-    infos = []
+    parts = [
+        (shard_path(directory, _NAME, _SPLIT, number, shards), [work[place] for place in places])
+        for number, places in enumerate(np.array_split(np.arange(len(work)), shards))
+    ]
+    infos = {}
     with tqdm(total=len(work), desc="feature maps", unit="image") as bar:
-        for number, places in enumerate(np.array_split(np.arange(len(work)), shards)):
-            path = shard_path(directory, _NAME, _SPLIT, number, shards)
-            info = read_info(path)
-            if info is None:
-                batches = _image_batches(readers, [work[place] for place in places], **how)
-                info = write_shard(path, "feature", _records(batches, encode_batch, dtype))
-            infos.append(info)
-            bar.update(len(places))
-    _finish(directory, infos, build=build, kind=readers[0].manifest["kind"])
+        for task, info in feature_tasks.write_shards(
+            write_maps, readers, parts, encode_batch, runner=runner, directory=directory,
+            dtype=dtype, size=image_size, fraction=central_fraction, batch_size=batch_size,
+        ):  # fmt: skip
+            infos[task.path] = info
+            bar.update(len(task.work))
+    found = [infos[path] for path, _ in parts]
+    _finish(directory, found, build=build, kind=readers[0].manifest["kind"])
     return FeatureCache(directory, build)
+
+
+def write_maps(
+    task: FeatureTask, readers: Sequence[ShardReader], encode_batch: Callable[[tf.Tensor], Any]
+) -> ShardInfo:
+    """Writes the shard of a task; see `feature_tasks`."""
+    how = dict(task.how)
+    records = _records(encode_batch, how.pop("dtype"), image_batches(readers, task.work, **how))
+    return write_shard(task.path, "feature", records)
 
 
 def _finish(
@@ -214,7 +228,7 @@ def distinct_images(readers: Sequence[ShardReader]) -> list[tuple[str, int, int]
     return sorted(seen.values())
 
 
-def _image_batches(
+def image_batches(
     readers: Sequence[ShardReader],
     work: Sequence[tuple[str, int, int]],
     *,
@@ -241,9 +255,9 @@ def _image_batches(
 
 
 def _records(
-    batches: Iterator[tuple[np.ndarray, tf.Tensor]],
     encode_batch: Callable[[tf.Tensor], Any],
     dtype: str,
+    batches: Iterator[tuple[np.ndarray, tf.Tensor]],
 ) -> Iterator[dict[str, Any]]:
     for image_ids, batch in batches:
         maps = np.asarray(encode_batch(batch), np.float32)

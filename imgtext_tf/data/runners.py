@@ -64,6 +64,9 @@ class Runner:
             raise ValueError("--beam_options need --runner=beam")
 
 
+LOCAL = Runner()
+
+
 def map_shards(
     write: Callable[[Task], Result],
     tasks: Sequence[Task],
@@ -90,16 +93,14 @@ def map_shards(
         ShardError: if a Beam worker failed, or its shards are not here; and what `write` raises.
     """
     todo = []
-    for task in tasks:
-        result = finished(task)
+    for task, result in _look(tasks, finished):
         if result is None:
             todo.append(task)
         else:
             yield task, result
     if runner.name == "beam" and todo:
         _run_pipeline(write, todo, runner.beam_options, finished, folder, gpus)
-        for task in todo:
-            result = finished(task)
+        for task, result in _look(todo, finished):
             if result is None:
                 raise files.ShardError(
                     f"{folder}: the Beam workers wrote shards that cannot be seen here; name a "
@@ -111,6 +112,14 @@ def map_shards(
             yield task, write(task)
     else:
         yield from _map_processes(write, todo, runner.processes, gpus)
+
+
+def _look(
+    tasks: Sequence[Task], finished: Callable[[Task], Result | None]
+) -> Iterator[tuple[Task, Result | None]]:
+    """What is there already, in the order of the tasks; files may be far away."""
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        yield from zip(tasks, pool.map(finished, tasks), strict=True)
 
 
 # Processes ---------------------------------------------------------------------------------------

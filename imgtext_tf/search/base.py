@@ -14,6 +14,8 @@ from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
+from imgtext_tf import filesystem
+
 _META, _IDS, _VECTORS = "index.json", "ids.txt", "vectors.npy"
 _FEW = 1 << 14  # rows normalised at a time
 
@@ -152,6 +154,7 @@ class Index(abc.ABC):
         The folder may be the one that this index is memory-mapped from: its files are replaced,
         never written over, and only once all of the new ones are there.
         """
+        filesystem.must_be_local(directory, "an index is mapped into memory; copy the folder")
         folder = pathlib.Path(directory)
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".saving-", dir=folder) as staging:
@@ -223,6 +226,7 @@ def read_description(directory: str | os.PathLike) -> dict[str, Any]:
     Raises:
         SearchError: if there is none.
     """
+    filesystem.must_be_local(directory, "an index is mapped into memory; copy the folder")
     path = pathlib.Path(directory) / _META
     try:
         return json.loads(path.read_text(encoding="utf-8"))
