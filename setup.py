@@ -54,6 +54,11 @@ setup(
         # Further back ends of imgtext_tf.search.
         "ann": ["faiss-cpu>=1.9"],
         "scann": ["scann>=1.4,<2"],
+        # --runner=beam. It wants protobuf below 7, which TensorFlow takes, too: install it without
+        # requirements.lock, or after it.
+        "beam": ["apache-beam>=2.77,<3"],
+        # Paths of further schemes; each needs a package of its own, too, such as s3fs.
+        "remote": ["fsspec"],
         "test": TEST,
     },
     classifiers=[

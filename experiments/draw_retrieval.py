@@ -12,6 +12,7 @@ Reference: Gordo2017, Figures 2 and 4.
 from __future__ import annotations
 
 import dataclasses
+import os
 import pathlib
 from typing import Any
 
@@ -22,7 +23,7 @@ from absl import app, flags, logging
 from experiments import common_flags, retrieval_data, retrieval_report
 from experiments.retrieval_data import Data
 from experiments.retrieval_flags import Settings
-from imgtext_tf import figures, retrieval_figures, runs, untrusted
+from imgtext_tf import figures, filesystem, retrieval_figures, runs, untrusted
 from imgtext_tf.data import examples, images
 
 _PER_PAGE = 5
@@ -49,9 +50,10 @@ def run(
     Raises:
         RunError: if a run is not finished, or has no vectors.
     """
+    filesystem.must_be_local(output_dir, "figures are drawn here")
     folder, vectors, metrics = pathlib.Path(output_dir), {}, {}
     opened: dict[tuple, Data] = {}
-    results = {name: runs.read_json(pathlib.Path(d, "result.json")) for name, d in named.items()}
+    results = {name: runs.read_json(os.path.join(d, "result.json")) for name, d in named.items()}
     split = _common_split(results)
     for name, directory in named.items():
         result, settings = results[name], _settings(results[name], directory)

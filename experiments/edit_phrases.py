@@ -12,7 +12,6 @@ Reference: Shah2019, Eq. 2.
 from __future__ import annotations
 
 import dataclasses
-import pathlib
 from collections.abc import Sequence
 
 from absl import app, flags, logging
@@ -69,7 +68,7 @@ def run(settings: Settings, paths: Sequence[str] = ()) -> int:
         names, vectors, _ = found.vectors(min_count=least)
         index = search.build(saved["backend"], names, vectors)
         found.save(run_dir.path / phrase_report.PROTOTYPES)
-        index.save(pathlib.Path(settings.run_dir, phrase_report.INDEX))
+        index.save(run_dir.path / phrase_report.INDEX)
     logging.info("%d phrases", len(names))
     return len(names)
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import pathlib
+import os
 import shlex
 import sys
 from collections.abc import Sequence
@@ -149,7 +149,7 @@ def _term_model(
     # 1 - cos: the distance that the photos are compared by.
     loss = {"embedding": keras.losses.CosineSimilarity()}
     model.compile(optimizer=optimizers.LazyAdam(settings.learning_rate), loss=loss)
-    folder = runs.RunDirectory(pathlib.Path(settings.run_dir, "terms", phrase_set))
+    folder = runs.RunDirectory(os.path.join(settings.run_dir, "terms", phrase_set))
     outcome = training.fit(
         model,
         functools.partial(_batches, settings, list(known), np.array(list(known.values()))),

@@ -23,7 +23,7 @@ import tensorflow as tf
 from absl import flags, logging
 
 from experiments import common_flags
-from imgtext_tf import annotation, annotation_page, figures, relations
+from imgtext_tf import annotation, annotation_page, figures, filesystem, relations
 from imgtext_tf.annotation_page import Item
 from imgtext_tf.data import examples, files, images, pipeline, shards
 
@@ -65,6 +65,7 @@ def run(settings: Settings) -> list[str]:
         raise ValueError(
             f"--annotators={','.join(names)}: give distinct names of letters and digits"
         )
+    filesystem.must_be_local(settings.kit_dir, "people open the kit from a folder")
     if os.path.isdir(settings.kit_dir) and os.listdir(settings.kit_dir):
         raise ValueError(
             f"--kit_dir={settings.kit_dir} is not empty, and may hold votes: name a new folder"

@@ -6,7 +6,7 @@ import collections
 import dataclasses
 import hashlib
 import json
-import pathlib
+import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -78,7 +78,7 @@ def read_labels(data_dir: str) -> Labels:
     Raises:
         RunError: if the file is missing or damaged.
     """
-    path = pathlib.Path(data_dir, "labels.json")
+    path = os.path.join(data_dir, "labels.json")
     found = runs.read_field(path, "labels")
     try:
         for label in found:
@@ -118,7 +118,7 @@ def open_photos(
     cache = phrase_data.open_features(settings, list(readers.values()), encoder)
     embed = _bottlenecks(settings, encoder, cache)
     seen = set(
-        pathlib.Path(settings.generator, phrase_report.TRAIN_IMAGES)
+        (runs.RunDirectory(settings.generator).path / phrase_report.TRAIN_IMAGES)
         .read_text(encoding="utf-8")
         .split()
     )
@@ -161,7 +161,7 @@ def without_seen(photos: Photos, seen: set[str], split: str) -> Photos:
 
 def visual_encoder(settings: Settings) -> keras.Model:
     """The visual embedding model, kept in the run's folder: an export must have the same."""
-    path = pathlib.Path(settings.run_dir, VISUAL)
+    path = runs.RunDirectory(settings.run_dir).path / VISUAL
     if settings.run_dir and path.exists():
         return untrusted.load_model(path)
     encoder = encoders.image_encoder(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 import itertools
-import pathlib
 import shlex
 import sys
 from collections.abc import Iterator
@@ -151,7 +150,7 @@ def _run_case(
 ) -> dict[str, Any]:
     """Trains the model of a case, or takes its predictions if they are there."""
     variant, strength, phrase_set, seed, fold = case
-    folder = pathlib.Path(settings.run_dir, "cases", name_of(case))
+    folder = runs.RunDirectory(settings.run_dir).path / "cases" / name_of(case)
     predictions = folder / "predictions.npz"
     if predictions.exists():
         arrays = untrusted.load_npz(predictions)

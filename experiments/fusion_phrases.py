@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import pathlib
 import re
 from collections.abc import Collection, Sequence
 
@@ -81,7 +80,7 @@ def mean_of_phrases(vectors: Sequence[Sequence[np.ndarray]], dim: int) -> np.nda
 def output_space(generator: str, size: str) -> tuple[list[str], np.ndarray]:
     """The names and vectors that phrases are searched among: w_c or all prototypes."""
     if size == "large":
-        index = search.load(pathlib.Path(generator, phrase_report.INDEX))
+        index = search.load(runs.RunDirectory(generator).path / phrase_report.INDEX)
         return index.ids, np.asarray(index.vectors)
     run = runs.RunDirectory(generator)
     model = untrusted.load_model(run.model_file("best"))

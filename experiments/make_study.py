@@ -26,7 +26,7 @@ from absl import flags, logging
 
 from experiments import common_flags, retrieval_data, retrieval_flags
 from experiments.retrieval_flags import Settings
-from imgtext_tf import runs
+from imgtext_tf import filesystem, runs
 from imgtext_tf.data import examples, shape_batches, shards
 
 NAMES = (
@@ -66,6 +66,7 @@ def run(settings: Settings, study: Study) -> list[tuple[str, str, str]]:
         seed=settings.seed,
     )
     ids = [one.decode("utf-8") for one in reader.index["id"].tolist()]
+    filesystem.must_be_local(study.output_dir, "people open the study from a folder")
     folder = pathlib.Path(study.output_dir)
     files = _write_images(folder / "images", reader, np.unique(rows))
     triplets = [tuple(ids[row] for row in triplet) for triplet in rows.tolist()]

@@ -16,7 +16,7 @@ from absl import logging
 
 from experiments import matching_features
 from experiments.matching_flags import SPLITS, Settings, parse_stages
-from imgtext_tf import encoders
+from imgtext_tf import encoders, filesystem
 from imgtext_tf.data import (
     caption_batches,
     captions,
@@ -140,10 +140,10 @@ def _open_precomputed(settings: Settings, wanted: tuple[str, ...], _: Any) -> Da
         found = precomputed.read_precomputed(settings.precomputed, files)
         parts[split] = Part(found.captions, Features(found.features.shape[1:], found.read))
         digest = hashlib.sha256("\n".join(found.captions.texts).encode())
-        with open(found.path, "rb") as file:
+        with open(filesystem.local_copy(found.path), "rb") as file:
             digest.update(hashlib.file_digest(file, "sha256").digest())
         digests[split] = digest.hexdigest()
-    name = pathlib.Path(settings.precomputed).resolve().name
+    name = pathlib.Path(settings.precomputed).resolve().name  # of a remote one, too
     # What a run may go on with is told by what it trains on; the test may be another one.
     trained = [value for split, value in digests.items() if split != "test"] or [*digests.values()]
     whole = hashlib.sha256("".join(trained).encode()).hexdigest()
@@ -160,7 +160,7 @@ def _open_shards(settings: Settings, wanted: tuple[str, ...], encoder: keras.Mod
         for split, reader in readers.items()
     }
     if encoder is None:
-        encoder = _encoder(settings)
+        encoder = open_encoder(settings)
     if settings.live_images:
         distort = {"crop": settings.crop, "flip": settings.flip}
         distort |= {"brightness": 0, "saturation": None, "hue": 0, "contrast": None}
@@ -180,7 +180,7 @@ def _open_shards(settings: Settings, wanted: tuple[str, ...], encoder: keras.Mod
     return Data(settings, parts, manifest["name"], manifest["kind"], digest, encoder, keeps)
 
 
-def _encoder(settings: Settings) -> keras.Model:
+def open_encoder(settings: Settings) -> keras.Model:
     """The backbone of the settings; what fills a cache computes in 32 bits always."""
     policy = keras.config.dtype_policy()
     if not settings.live_images:

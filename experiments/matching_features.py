@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import pathlib
 import re
@@ -11,26 +10,29 @@ import keras
 import numpy as np
 
 from experiments.matching_flags import SPLITS, Settings
+from imgtext_tf import filesystem
 from imgtext_tf.data import features, shards
 from imgtext_tf.data.caption_batches import Features
+from imgtext_tf.data.feature_tasks import Encoder, weights_digest
+from imgtext_tf.data.runners import LOCAL, Runner
 
 _BLOCK = 512  # images at a time
 
 
 def open_features(
-    settings: Settings, readers: list[shards.ShardReader], encoder: keras.Model
+    settings: Settings,
+    readers: list[shards.ShardReader],
+    encoder: keras.Model,
+    runner: Runner = LOCAL,
 ) -> features.FeatureCache:
-    """The cache of features of all splits, computed where it is missing.
+    """The cache of features of all splits, computed where it is missing, by the runner.
 
     Raises:
         FeatureError: if the folder holds the features of another backbone.
     """
     is_hub = settings.backbone.startswith("hub:")
     name = settings.backbone if is_hub else pathlib.PurePath(settings.backbone).name
-    digest = hashlib.sha256()
-    for weights in encoder.get_weights():
-        digest.update(np.ascontiguousarray(weights).tobytes())
-    fingerprint = {"backbone": name, "weights": digest.hexdigest()}
+    fingerprint = {"backbone": name, "weights": weights_digest(encoder)}
     compute = encoder
     if not settings.feature_maps:
         fingerprint["pooled"] = "mean"
@@ -39,17 +41,18 @@ def open_features(
     folder = settings.cache_features
     if folder == "auto":
         folder = _cache_folder(settings, name, fingerprint["weights"], readers)
-    if os.path.exists(os.path.join(folder, shards.MANIFEST)):  # of more splits, perhaps
+    if filesystem.exists(os.path.join(folder, shards.MANIFEST)):  # of more splits, perhaps
         view = {"image_size": settings.image_size, "central_fraction": settings.central_fraction}
         return features.FeatureCache(folder, fingerprint | view)
     return features.write_feature_cache(
         folder,
         readers,
-        compute.predict_on_batch,
+        Encoder(compute),
         image_size=settings.image_size,
         central_fraction=settings.central_fraction,
         fingerprint=fingerprint,
         dtype="float16" if settings.feature_maps else "float32",
+        runner=runner,
     )
 
 
@@ -83,6 +86,6 @@ def _cache_folder(
     for known in (SPLITS, wanted):
         part = f"features-{backbone}-{kind}-{view}-{'-'.join(known)}-{weights[:8]}"
         folder = os.path.join(settings.data_dir, re.sub(r"[^\w.-]+", "_", part))
-        if os.path.exists(os.path.join(folder, shards.MANIFEST)):
+        if filesystem.exists(os.path.join(folder, shards.MANIFEST)):
             break
     return folder

@@ -8,7 +8,7 @@ import os
 from experiments import matching_data, matching_start
 from experiments.matching_data import Batches, Data
 from experiments.matching_flags import EVALUATION, Settings
-from imgtext_tf import runs, training, untrusted
+from imgtext_tf import filesystem, runs, training, untrusted
 from imgtext_tf.data import shards, text
 from imgtext_tf.models.sentence_matching import SentenceMatching
 
@@ -35,7 +35,7 @@ def open_trained(settings: Settings) -> Trained:
     run_dir = runs.RunDirectory(settings.run_dir)
     saved = matching_start.settings_of(run_dir)
     given = {name: getattr(settings, name) for name in EVALUATION}
-    cached = os.path.exists(os.path.join(saved.cache_features, shards.MANIFEST))
+    cached = filesystem.exists(os.path.join(saved.cache_features, shards.MANIFEST))
     if settings.cache_features != "auto" or not cached:
         # What the run was given may lie elsewhere by now, or be gone.
         given["cache_features"] = settings.cache_features

@@ -17,8 +17,10 @@ import numpy as np
 import tensorflow as tf
 
 from experiments.phrase_flags import Settings
-from imgtext_tf import encoders, evaluation, layers
+from imgtext_tf import encoders, evaluation, filesystem, layers
 from imgtext_tf.data import features, photos, shards
+from imgtext_tf.data.feature_tasks import Encoder, weights_digest
+from imgtext_tf.data.runners import LOCAL, Runner
 
 SPLITS = ("train", "val", "test")
 _EVALUATION_BATCH = 64
@@ -172,7 +174,10 @@ def pooled(encoder: keras.Model) -> keras.Model:
 
 
 def open_features(
-    settings: Any, readers: Sequence[shards.ShardReader], encoder: keras.Model
+    settings: Any,
+    readers: Sequence[shards.ShardReader],
+    encoder: keras.Model,
+    runner: Runner = LOCAL,
 ) -> features.FeatureCache:
     """The pooled features of all photos of some splits, computed where they are missing.
 
@@ -182,12 +187,9 @@ def open_features(
     """
     if getattr(settings, "tune_backbone", False):
         raise ValueError("--cache_features keeps what --tune_backbone would change: use one")
-    digest = hashlib.sha256()
-    for weights in encoder.get_weights():
-        digest.update(np.ascontiguousarray(weights).tobytes())
     is_hub = settings.backbone.startswith("hub:")
     name = settings.backbone if is_hub else pathlib.PurePath(settings.backbone).name
-    fingerprint = {"backbone": name, "weights": digest.hexdigest(), "pooled": True}
+    fingerprint = {"backbone": name, "weights": weights_digest(encoder), "pooled": True}
     folder = settings.cache_features
     if folder == "auto":
         view = f"{settings.image_size}-{settings.central_fraction:g}"
@@ -208,15 +210,16 @@ def open_features(
     return features.write_feature_cache(
         folder,
         readers,
-        pooled(encoder).predict_on_batch,
+        Encoder(pooled(encoder)),
         image_size=settings.image_size,
         central_fraction=settings.central_fraction,
         fingerprint=fingerprint,
+        runner=runner,
     )
 
 
 def _is_finished(folder: str) -> bool:
-    return tf.io.gfile.exists(os.path.join(folder, shards.MANIFEST))
+    return filesystem.exists(os.path.join(folder, shards.MANIFEST))
 
 
 def _holds(cache: features.FeatureCache, readers: Sequence[shards.ShardReader]) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pathlib
 from collections.abc import Collection, Sequence
 
 import keras
@@ -41,7 +40,7 @@ class PhraseGenerator:
         kinds = {"image_size": int, "central_fraction": (int, float)}
         untrusted.need(run.preprocessing, kinds, f"{run_dir}: preprocessing.json")
         self.embedder: keras.Model = phrase_generator.embedder(run.model)
-        self.index = search.load(pathlib.Path(run_dir, phrase_report.INDEX), mmap=mmap)
+        self.index = search.load(runs.RunDirectory(run_dir).path / phrase_report.INDEX, mmap=mmap)
         self.image_size: int = run.preprocessing["image_size"]
         self.central_fraction: float = run.preprocessing["central_fraction"]
 

@@ -27,7 +27,7 @@ import tqdm
 from absl import flags, logging
 
 from experiments import common_flags, relation_predictions
-from imgtext_tf import explain, predict, runs
+from imgtext_tf import explain, filesystem, predict, runs
 from imgtext_tf.data import files, pairs
 from imgtext_tf.data.shards import BadRecord
 
@@ -87,6 +87,7 @@ def run(settings: Settings) -> dict[str, Any]:
             prediction of other settings lies there.
         runs.RunError: if a file of the run is missing.
     """
+    filesystem.must_be_local(settings.output, "predictions grow by a line at a time")
     output = pathlib.Path(settings.output)
     if output.suffix != ".jsonl":
         raise ValueError(f"--output={output}: give a name that ends in .jsonl")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import collections
 import dataclasses
-import hashlib
 import os
 import pathlib
 import re
@@ -17,8 +16,10 @@ import tensorflow as tf
 from absl import logging
 
 from experiments.relation_flags import Settings
-from imgtext_tf import encoders, relations, runs
+from imgtext_tf import encoders, filesystem, relations, runs
 from imgtext_tf.data import examples, fasttext, features, pipeline, ragged, shards, text
+from imgtext_tf.data.feature_tasks import Encoder, weights_digest
+from imgtext_tf.data.runners import LOCAL, Runner
 
 SPLITS = ("train", "val", "test")
 _CHUNK = 1024
@@ -145,8 +146,8 @@ class Data:
 
     def balanced_ids(self, split: str) -> list[str]:
         """The ids of the balanced part of a split, one a line; none where the build chose none."""
-        path = pathlib.Path(self.settings.data_dir, f"balanced_{split}_ids.txt")
-        return path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+        path = os.path.join(self.settings.data_dir, f"balanced_{split}_ids.txt")
+        return filesystem.read_text(path).splitlines() if filesystem.exists(path) else []
 
     def description(self) -> dict[str, str]:
         """What a result says of its data."""
@@ -230,9 +231,12 @@ def open_encoder(settings: Settings) -> keras.Model | None:
 
 
 def open_features(
-    settings: Settings, readers: dict[str, shards.ShardReader], encoder: keras.Model | None
+    settings: Settings,
+    readers: dict[str, shards.ShardReader],
+    encoder: keras.Model | None,
+    runner: Runner = LOCAL,
 ) -> features.FeatureCache | None:
-    """The cache of feature maps of all splits, computed where it is missing.
+    """The cache of feature maps of all splits, computed where it is missing, by the runner.
 
     Raises:
         ValueError: if the backbone is to be tuned, too.
@@ -245,7 +249,7 @@ def open_features(
     is_hub = settings.backbone.startswith("hub:")
     # A file counts by its weights, wherever it lies.
     name = settings.backbone if is_hub else pathlib.PurePath(settings.backbone).name
-    fingerprint = {"backbone": name, "weights": _digest(encoder)}
+    fingerprint = {"backbone": name, "weights": weights_digest(encoder)}
     if settings.input_range:
         fingerprint["input_range"] = list(settings.input_range)
     folder = settings.cache_features
@@ -256,10 +260,11 @@ def open_features(
     cache = features.write_feature_cache(
         folder,
         list(readers.values()),
-        encoder.predict_on_batch,
+        Encoder(encoder),
         image_size=settings.image_size,
         central_fraction=settings.central_fraction,
         fingerprint=fingerprint,
+        runner=runner,
     )
     try:
         shards.verify(folder, level=settings.verify)
@@ -268,13 +273,6 @@ def open_features(
             f"{error}\nRemove the folder: the feature maps are then computed anew"
         ) from error
     return cache
-
-
-def _digest(model: keras.Model) -> str:
-    digest = hashlib.sha256()
-    for weights in model.get_weights():
-        digest.update(np.ascontiguousarray(weights).tobytes())
-    return digest.hexdigest()
 
 
 def texts(reader: shards.ShardReader, rows: np.ndarray | None = None) -> Iterator[_Words]:

@@ -13,7 +13,7 @@ import keras
 from absl import logging
 
 from experiments.relation_flags import OF_MODEL, Settings
-from imgtext_tf import runs
+from imgtext_tf import filesystem, runs
 from imgtext_tf.data import shards, text
 from imgtext_tf.models import relation_classifier
 
@@ -95,7 +95,7 @@ def with_labels(start: Start, labels: tuple[str, ...]) -> keras.Model:
 def known_share(vocabulary: text.Vocabulary, data_dir: str) -> float:
     """The share of the running words of the train split that a vocabulary knows."""
     known = total = 0
-    with open(os.path.join(data_dir, shards.WORDS), encoding="utf-8", newline="") as file:
+    with filesystem.open_text(os.path.join(data_dir, shards.WORDS), newline="") as file:
         for word, count in csv.reader(file, delimiter="\t", quoting=csv.QUOTE_NONE):
             total += int(count)
             known += int(count) * (vocabulary.id_of(word) != text.UNKNOWN)

@@ -15,8 +15,10 @@ import scipy.sparse
 from absl import logging
 
 from experiments.retrieval_flags import Settings
-from imgtext_tf import encoders, layers, runs, untrusted
+from imgtext_tf import encoders, filesystem, layers, runs, untrusted
 from imgtext_tf.data import features, photos, region_features, shards
+from imgtext_tf.data.feature_tasks import Encoder, weights_digest
+from imgtext_tf.data.runners import LOCAL, Runner
 from imgtext_tf.models import semantic_retrieval
 from imgtext_tf.text_similarity import TfIdf
 
@@ -141,18 +143,22 @@ def open_encoder(settings: Settings) -> keras.Model:
     return semantic_retrieval.region_encoder(encoder, levels=settings.rmac_levels)
 
 
-def cached_regions(settings: Settings, encoder: keras.Model) -> str:
-    """The folder of the region vectors of all splits, computed where they are missing."""
+def cached_regions(
+    settings: Settings,
+    encoder: keras.Model,
+    runner: Runner = LOCAL,
+) -> str:
+    """The folder of the region vectors of all splits, computed by the runner where missing."""
     # A file counts by its weights, wherever it lies.
     name = pathlib.PurePath(settings.backbone).name
     fingerprint = {
         "backbone": name,
-        "weights": _digest_of_weights(encoder),
+        "weights": weights_digest(encoder),
         "rmac_levels": settings.rmac_levels,
         "input_range": list(settings.input_range),
     }
     folder, maps = settings.cache_features, None
-    if folder != "auto" and os.path.exists(os.path.join(folder, shards.MANIFEST)):
+    if folder != "auto" and filesystem.exists(os.path.join(folder, shards.MANIFEST)):
         # Whole feature maps, that other experiments share; what is pooled of them stands by itself.
         if shards.load_manifest(folder)["name"] == "features":
             maps = features.FeatureCache(
@@ -184,9 +190,10 @@ def cached_regions(settings: Settings, encoder: keras.Model) -> str:
     region_features.write_region_cache(
         folder,
         readers,
-        encoder.predict_on_batch,
+        Encoder(encoder, semantic_retrieval.__name__),
         longest_side=settings.longest_side,
         fingerprint=fingerprint,
+        runner=runner,
     )
     return folder
 
@@ -275,13 +282,6 @@ def save_whitening(path: str | os.PathLike, whitening: dict[str, np.ndarray]) ->
 def manifest_digest(manifest: dict) -> str:
     """The sha256 of a data set's manifest, which holds those of all its files."""
     return hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
-
-
-def _digest_of_weights(model: keras.Model) -> str:
-    digest = hashlib.sha256()
-    for weights in model.get_weights():
-        digest.update(np.ascontiguousarray(weights).tobytes())
-    return digest.hexdigest()
 
 
 def _draw(record_id: str) -> bytes:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import json
-import pathlib
+import os
 import shlex
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -17,7 +16,7 @@ from absl import logging
 from experiments import retrieval_data, retrieval_flags, retrieval_mining
 from experiments.retrieval_data import Data
 from experiments.retrieval_flags import Settings
-from imgtext_tf import runs
+from imgtext_tf import filesystem, runs, untrusted
 from imgtext_tf.metrics import graded_ranking, triplet_agreement
 from imgtext_tf.models import semantic_retrieval
 from imgtext_tf.models.semantic_retrieval import TripletModel
@@ -106,34 +105,36 @@ def read_study(folder: str) -> tuple[np.ndarray, list[str], np.ndarray, np.ndarr
         ValueError: naming file and line of what does not fit.
     """
     triplets, place_of = [], {}
-    path = pathlib.Path(folder, "triplets.csv")
-    with open(path, newline="", encoding="utf-8") as file:
-        for number, row in enumerate(csv.DictReader(file), start=2):
-            try:
-                ids = [row[name].strip() for name in ("query_id", "target_id1", "target_id2")]
-                place_of[row["triplet_id"].strip()] = len(triplets)
-            except (KeyError, AttributeError) as error:
-                raise ValueError(f"{path}, line {number}: lacks the column {error}") from None
-            triplets.append(ids)
+    path = os.path.join(folder, "triplets.csv")
+    targets = ("query_id", "target_id1", "target_id2")
+    for _, row in _rows(path, ("triplet_id", *targets)):
+        place_of[row["triplet_id"].strip()] = len(triplets)
+        triplets.append([row[name].strip() for name in targets])
     users, places, answers = [], [], []
     # Published studies of this form (IRSGS) call it anon_results.csv.
-    known = [pathlib.Path(folder, name) for name in ("answers.csv", "anon_results.csv")]
-    path = next((one for one in known if one.exists()), known[0])
-    with open(path, newline="", encoding="utf-8") as file:
-        for number, row in enumerate(csv.DictReader(file), start=2):
-            try:
-                user, answer = row["user_id"].strip(), int(row["answer"])
-                places.append(place_of[row["triplet_id"].strip()])
-            except (KeyError, TypeError, ValueError, AttributeError) as error:
-                raise ValueError(
-                    f"{path}, line {number}: {error!r}; expected user_id,answer,triplet_id of a "
-                    "triplet in triplets.csv"
-                ) from None
-            if answer not in range(4):
-                raise ValueError(f"{path}, line {number}: the answer {answer} is not 0, 1, 2 or 3")
-            users.append(user)
-            answers.append(answer)
+    known = [os.path.join(folder, name) for name in ("answers.csv", "anon_results.csv")]
+    path = next((one for one in known if filesystem.exists(one)), known[0])
+    for number, row in _rows(path, ("user_id", "answer", "triplet_id")):
+        try:
+            answer = int(row["answer"])
+            places.append(place_of[row["triplet_id"].strip()])
+        except (KeyError, ValueError) as error:
+            raise ValueError(
+                f"{path}, line {number}: {error!r}; expected user_id,answer,triplet_id of a "
+                "triplet in triplets.csv"
+            ) from None
+        if answer not in range(4):
+            raise ValueError(f"{path}, line {number}: the answer {answer} is not 0, 1, 2 or 3")
+        users.append(row["user_id"].strip())
+        answers.append(answer)
     return np.array(triplets), users, np.array(places, np.int64), np.array(answers, np.int64)
+
+
+def _rows(path: str, needed: tuple[str, ...]) -> Iterator[tuple[int, dict[str, str]]]:
+    for number, row in untrusted.read_table(path, needed=needed):
+        if isinstance(row, str):
+            raise ValueError(f"{path}, line {number}: {row}")
+        yield number, row
 
 
 def study_agreement(

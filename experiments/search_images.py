@@ -22,7 +22,7 @@ from tqdm import tqdm
 
 from experiments import common_flags
 from experiments.retrieval_search import Searcher
-from imgtext_tf import figures, image_index, retrieval_figures, runs, untrusted
+from imgtext_tf import figures, filesystem, image_index, retrieval_figures, runs, untrusted
 from imgtext_tf.data import images
 
 # Counted up when the same photos and weights give other vectors than before.
@@ -53,6 +53,7 @@ def run(settings: Settings) -> list[tuple[str, float]]:
         ValueError: if there is neither photos nor a query, or a word is unknown.
         ImageIndexError: if the index does not fit the run or the photos.
     """
+    filesystem.must_be_local(settings.sheet, "figures are drawn here")
     if not (settings.images or settings.image or settings.text):
         raise ValueError("give --images to index photos, or --image or --text to search them")
     run_dir = settings.run_dir
@@ -105,7 +106,9 @@ def _made_by(run_dir: str) -> dict[str, str | int]:
     if not path.exists():
         raise runs.RunError(f"{path} is missing: has this run been trained?")
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    return {"run_dir": str(pathlib.Path(run_dir).resolve()), "model": digest, "format": _FORMAT}
+    is_remote = filesystem.is_remote(run_dir)
+    where = run_dir if is_remote else str(pathlib.Path(run_dir).resolve())
+    return {"run_dir": where, "model": digest, "format": _FORMAT}
 
 
 def _name_of(image: str, root: pathlib.Path) -> str | None:

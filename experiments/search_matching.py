@@ -23,7 +23,7 @@ import tensorflow as tf
 from absl import flags, logging
 
 from experiments import common_flags
-from imgtext_tf import embedding_figures, figures, runs, untrusted
+from imgtext_tf import embedding_figures, figures, filesystem, runs, untrusted
 from imgtext_tf.data import images
 from imgtext_tf.data.captions import WordIds, words_of
 from imgtext_tf.data.text import Vocabulary
@@ -112,11 +112,13 @@ def run(settings: Settings) -> list[tuple[str, float]]:
     Raises:
         ValueError: if neither or both kinds of search are asked for, or there is nothing to search.
     """
+    filesystem.must_be_local(settings.output, "figures are drawn here")
     by_sentence = bool(settings.sentence and settings.photos)
     if by_sentence == bool(settings.photo and settings.sentences):
         raise ValueError("give --sentence and --photos, or --photo and --sentences")
     searcher = Searcher(settings.run_dir)
     if by_sentence:
+        filesystem.must_be_local(settings.photos, "photos are compared file by file; copy them")
         paths = sorted(
             path for path in pathlib.Path(settings.photos).rglob("*")
             if path.suffix.lower() in _SUFFIXES and path.is_file()

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import keras
 
-from imgtext_tf import layers, untrusted
+from imgtext_tf import filesystem, layers, untrusted
 
 _LOG = logging.getLogger(__name__)
 _APPLICATIONS = keras.applications
@@ -100,7 +100,7 @@ def image_encoder(
 
     Reference: Otto2020, Section 4.2.
     """
-    weights = None if weights == "none" else weights
+    weights = None if weights in (None, "none") else filesystem.local_copy(weights)
     size = 299 if image_size is None else image_size or None
     if name.startswith("hub:"):
         backbone, scale = layers.HubImage(name.removeprefix("hub:"), trainable=trainable), {}

@@ -17,7 +17,7 @@ from collections.abc import Callable
 import keras
 import tensorflow as tf
 
-from imgtext_tf import runs
+from imgtext_tf import filesystem, runs
 from imgtext_tf.data import images, pipeline
 from imgtext_tf.data.text import Vocabulary
 
@@ -47,6 +47,7 @@ def relation_classifier(
         runs.RunError: if a file of the run is missing.
         FileExistsError: if the folder is there.
     """
+    filesystem.must_be_local(export_dir, "a SavedModel is written here; copy the folder")
     path = pathlib.Path(export_dir)
     if path.exists():
         raise FileExistsError(f"{path} is there already: remove it or choose another folder")

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from imgtext_tf import untrusted
+from imgtext_tf import filesystem, untrusted
 from imgtext_tf.data import files
 
 logger = logging.getLogger(__name__)
@@ -87,6 +87,8 @@ def update(
     Raises:
         ImageIndexError: if the index was made by something else, or there are no photos.
     """
+    for path in (folder, root):
+        filesystem.must_be_local(path, "photos are compared by name and time; copy them here")
     folder, root = pathlib.Path(folder), pathlib.Path(root).resolve()
     made_by = json.loads(json.dumps(made_by)) | {"root": str(root)}
     _claim(folder, made_by)

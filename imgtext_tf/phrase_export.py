@@ -13,7 +13,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from imgtext_tf import search
+from imgtext_tf import filesystem, search
 from imgtext_tf.data import grams, images
 
 
@@ -169,6 +169,7 @@ def save(module: tf.Module, export_dir: str | os.PathLike) -> None:
     Raises:
         FileExistsError: if the folder is there already.
     """
+    filesystem.must_be_local(export_dir, "a SavedModel is written here; copy the folder")
     path = pathlib.Path(export_dir)
     if path.exists():
         raise FileExistsError(f"{path} is there already: remove it or choose another folder")

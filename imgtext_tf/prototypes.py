@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from imgtext_tf import untrusted
+from imgtext_tf import filesystem, untrusted
 
 
 class Prototypes:
@@ -72,6 +72,22 @@ class Prototypes:
             np.add.at(self._sums, rows, embeddings[images])
             np.add.at(self._counts, rows, 1)
 
+    def merge(self, other: Prototypes) -> None:
+        """Takes in all images of another pass; sums round as the passes are merged, so keep order.
+
+        Raises:
+            ValueError: if the other has vectors of another length, or other normalisation.
+        """
+        if (other.dim, other.normalize) != (self.dim, self.normalize):
+            raise ValueError(
+                f"prototypes of length {other.dim}, normalize={other.normalize}: these have length "
+                f"{self.dim}, normalize={self.normalize}"
+            )
+        rows = [self._row(query) for query in other._row_of]
+        places = list(other._row_of.values())
+        self._sums[rows] += other._sums[places]
+        self._counts[rows] += other._counts[places]
+
     def remove(self, query: str) -> None:
         """Forgets a query.
 
@@ -104,8 +120,12 @@ class Prototypes:
         queries = list(self._row_of)
         rows = np.array([self._row_of[query] for query in queries], np.int64)
         blob = np.frombuffer("\n".join(queries).encode("utf-8"), np.uint8)
+        if filesystem.is_remote(path):
+            with filesystem.staged(path) as local:
+                self.save(local)
+            return
         path = pathlib.Path(path)
-        temporary = path.with_name(f".tmp-{path.name}")
+        temporary = path.with_name(f".tmp-{os.getpid()}-{path.name}")
         try:
             with open(temporary, "wb") as file:
                 np.savez(

@@ -38,7 +38,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from imgtext_tf import run_log, untrusted
+from imgtext_tf import filesystem, mirror, run_log, untrusted
 
 logger = logging.getLogger(__name__)
 
@@ -62,6 +62,10 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
     Raises:
         OSError: if the disk is full or broken, with path and mend in the message.
     """
+    if filesystem.is_remote(path):
+        with filesystem.staged(path) as staged:
+            yield Path(staged)
+        return
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     # The suffix stays last: Keras and matplotlib choose the format by it.
@@ -103,7 +107,8 @@ def read_json(path: str | os.PathLike) -> Any:
     try:
         return untrusted.parse_json(untrusted.read_bytes(path))
     except FileNotFoundError:
-        raise RunError(f"{path} is missing: is {Path(path).parent} a run directory?") from None
+        folder = os.path.dirname(path)
+        raise RunError(f"{path} is missing: is {folder} a run directory?") from None
     except ValueError as error:
         raise RunError(f"{path} is no JSON: {error}") from error
 
@@ -233,9 +238,9 @@ class RunDirectory:
         """Names the directory, which is made when something is written.
 
         Args:
-            path: the run directory.
+            path: the run directory; a remote one is worked on in a local copy, see `mirror`.
         """
-        self.path = Path(path)
+        self.path = mirror.local(path)
         self._lock = None
 
     settings_file = property(lambda self: self.path / "settings.json")
@@ -283,11 +288,13 @@ class RunDirectory:
             file.flush()
             self._lock = file
             try:
+                mirror.complete(self.path)
                 self._remove_rests()
                 with run_log.written(self.path / "log.txt"):
                     yield self
             finally:
                 self._lock = None
+                mirror.push(self.path)
 
     def _remove_rests(self) -> None:
         """Removes what killed processes had not finished writing; call it under the lock."""
@@ -409,6 +416,7 @@ class RunDirectory:
             "environment": read_json(self.environment_file),
         }
         write_json(self.path / file, result)
+        mirror.push(self.path)
         return result
 
     def read_history(self) -> list[dict[str, str]]:
@@ -447,6 +455,7 @@ class RunDirectory:
             np.savez(file, state=np.array(json.dumps(state)), **arrays)
         for old in self._checkpoint_files()[keep:]:
             old.unlink()
+        mirror.push(self.path)
         return path
 
     def load_checkpoint(self) -> tuple[dict[str, Any], dict[str, np.ndarray]] | None:

@@ -11,12 +11,15 @@ PACKAGES = ("imgtext_tf", "experiments", "tfrecords_tools")
 FILES = sorted(path for package in PACKAGES for path in (REPOSITORY / package).rglob("*.py"))
 
 TEXT_AND_LAYERS = ("imgtext_tf.metrics", "imgtext_tf.layers", "imgtext_tf.data.text")
-# Opens what others wrote: a leaf that everything may import.
-EVERYWHERE = ("imgtext_tf.untrusted",)
+# Files lie anywhere, and what others wrote is opened with care: everything may import these.
+EVERYWHERE = ("imgtext_tf.untrusted", "imgtext_tf.filesystem")
 # Module pattern -> what it may import of the project; the first pattern that fits counts.
 MAY_IMPORT = {
     "imgtext_tf": (),
-    "imgtext_tf.untrusted*": (),
+    "imgtext_tf.filesystem": ("imgtext_tf.remote",),
+    "imgtext_tf.remote": (),
+    "imgtext_tf.untrusted*": ("imgtext_tf.untrusted",),
+    "imgtext_tf.mirror": (),
     "imgtext_tf.metrics*": (),
     "imgtext_tf.relations": (),
     "imgtext_tf.report": (),
@@ -82,7 +85,7 @@ MAY_IMPORT = {
     "imgtext_tf.progress": (),
     "imgtext_tf.stop_signals": (),
     "imgtext_tf.distribution": (),
-    "imgtext_tf.runs": ("imgtext_tf.run_log",),
+    "imgtext_tf.runs": ("imgtext_tf.mirror", "imgtext_tf.run_log"),
     "imgtext_tf.run_log": (),
     "imgtext_tf.figures": (),
     "imgtext_tf.relation_figures": ("imgtext_tf.relations",),
@@ -99,6 +102,7 @@ MAY_IMPORT = {
         "experiments.phrase_*",
         "experiments.fusion_*",
         "experiments.kill_watch",
+        "experiments.embedding_*",
     ),
     "tfrecords_tools.readers*": (
         "imgtext_tf.data",

@@ -27,8 +27,8 @@ import tensorflow as tf
 from absl import app, flags
 from tqdm import tqdm
 
-from imgtext_tf import relations
-from imgtext_tf.data import files, shards
+from imgtext_tf import filesystem, relations
+from imgtext_tf.data import files, runners, shards
 from imgtext_tf.data.antonyms import load_antonyms
 from tfrecords_tools import build_settings, sources, splits
 from tfrecords_tools import plan as planning
@@ -43,7 +43,7 @@ from tfrecords_tools.build_settings import (
 )
 from tfrecords_tools.claim import claim
 from tfrecords_tools.readers import base
-from tfrecords_tools.shard_tasks import ShardTask, write_all
+from tfrecords_tools.shard_tasks import ShardTask, finished, write_shard
 
 NAME = "relations"
 BAD_RECORDS = "bad_records.tsv"
@@ -66,7 +66,7 @@ def run(settings: Settings) -> dict[str, Any]:
         shards.ShardError: if a shard cannot be written.
     """
     check_settings(settings)
-    os.makedirs(settings.output_dir, exist_ok=True)
+    filesystem.makedirs(settings.output_dir)
     plan = _make_plan(settings)
     tasks = _tasks(plan, settings)
     claim(settings.output_dir, _fingerprint(plan, tasks, settings), recorded(settings))
@@ -143,7 +143,7 @@ def _fingerprint(plan: planning.Plan, tasks: Mapping, settings: Settings) -> str
 def _write_shards(
     tasks: Mapping[str, list[ShardTask]], plan: planning.Plan, settings: Settings
 ) -> dict[str, list[shards.ShardInfo]]:
-    """Writes all shards that are missing, in processes, and counts their bad records.
+    """Writes all shards that are missing and counts their bad records.
 
     Raises:
         planning.BadRecordsError: as soon as there are too many.
@@ -152,7 +152,14 @@ def _write_shards(
     infos: dict[str, shards.ShardInfo] = {}
     bad = list(plan.bad)
     with tqdm(total=sum(len(t.pairs) for t in todo), desc="write", unit="pair") as progress:
-        for task, info in write_all(todo, settings.processes):
+        made = runners.map_shards(
+            write_shard,
+            todo,
+            build_settings.runner_of(settings),
+            finished=finished,
+            folder=settings.output_dir,
+        )
+        for task, info in made:
             infos[task.path] = info
             bad += [base.BadRecord(*record) for record in info.bad]
             progress.update(len(task.pairs))

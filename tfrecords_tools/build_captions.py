@@ -14,34 +14,26 @@ import dataclasses
 import hashlib
 import json
 import math
-import os
 import signal
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import tensorflow as tf
 from absl import app, flags
 from tqdm import tqdm
 
-from imgtext_tf.data import shards
-from tfrecords_tools import build_settings, caption_plan, shard_tasks
-from tfrecords_tools.build_settings import BuildError
+from imgtext_tf import filesystem
+from imgtext_tf.data import runners, shards
+from tfrecords_tools import build_settings, caption_plan, caption_shards, shard_tasks
+from tfrecords_tools.build_settings import RUNNER_HELP, BuildError, runner_of
 from tfrecords_tools.caption_plan import BAD_RECORDS, Image, Settings
+from tfrecords_tools.caption_shards import CaptionTask
 from tfrecords_tools.claim import claim
 from tfrecords_tools.readers import base
 
 # Counted up when the same raw data and flags give other bytes than before.
 FORMAT = 1
-
-
-@dataclasses.dataclass(frozen=True)
-class Task:
-    """What one process needs to write one shard."""
-
-    path: str
-    images: tuple[Image, ...]
-    resize: int | None
 
 
 def run(settings: Settings) -> dict[str, Any]:
@@ -58,14 +50,21 @@ def run(settings: Settings) -> dict[str, Any]:
     """
     if not 0 < settings.limit <= 1 or settings.shard_mb < 1 or settings.processes < 1:
         raise BuildError("--limit must be in (0, 1], --shard_mb and --processes at least 1")
-    os.makedirs(settings.output_dir, exist_ok=True)
+    filesystem.makedirs(settings.output_dir)
     name, images, sizes, bad, dropped = caption_plan.make_plan(settings)
     tasks = _tasks(settings, name, images, sizes)
     claim(settings.output_dir, _fingerprint(settings, images), _recorded(settings))
     infos: dict[str, shards.ShardInfo] = {}
     with tqdm(total=len(images), desc="write", unit="image") as progress:
         todo = [task for parts in tasks.values() for task in parts]
-        for task, info in shard_tasks.write_all(todo, settings.processes, write_shard):
+        made = runners.map_shards(
+            caption_shards.write_shard,
+            todo,
+            runner_of(settings),
+            finished=shard_tasks.finished,
+            folder=settings.output_dir,
+        )
+        for task, info in made:
             infos[task.path] = info
             bad += [base.BadRecord(*record) for record in info.bad]
             progress.update(len(task.images))
@@ -87,7 +86,7 @@ def run(settings: Settings) -> dict[str, Any]:
 
 def _tasks(
     settings: Settings, name: str, images: Sequence[Image], sizes: Mapping[str, int]
-) -> dict[str, list[Task]]:
+) -> dict[str, list[CaptionTask]]:
     tasks = {}
     for split in base.SPLITS:
         own = [image for image in images if image.split == split]
@@ -96,7 +95,7 @@ def _tasks(
         bounds = [len(own) * index // max(1, count) for index in range(count + 1)]
         if own:
             tasks[split] = [
-                Task(
+                CaptionTask(
                     shards.shard_path(settings.output_dir, name, split, index, count),
                     tuple(own[bounds[index] : bounds[index + 1]]),
                     settings.resize,
@@ -106,35 +105,12 @@ def _tasks(
     return tasks
 
 
-def write_shard(task: Task) -> shards.ShardInfo:
-    """Writes the shard of a task, or takes it as it is where it is whole.
-
-    Raises:
-        BuildError: if an image changed since it was planned.
-        shards.ShardError: if a file cannot be written.
-    """
-    done = shard_tasks.finished(task.path)
-    return done or shards.write_shard(task.path, "image_captions", _records(task))
-
-
-def _records(task: Task) -> Iterator[dict[str, Any] | base.BadRecord]:
-    for image in task.images:
-        fields = shard_tasks.read_image(image.path, image.image_id, task.resize)
-        if isinstance(fields, str):
-            yield base.BadRecord(image.id, fields)
-            continue
-        yield fields | {
-            "id": image.id,
-            "source": image.source,
-            "group": image.id,
-            "sentence_ids": [sentence_id for sentence_id, _ in image.captions],
-            "sentences": [text for _, text in image.captions],
-        }
-
-
 def _recorded(settings: Settings) -> dict[str, Any]:
     """The settings that decide the bytes, without paths."""
-    left_out = {"output_dir", "karpathy_json", "karpathy_images", "processes", "max_bad_records"}
+    left_out = {
+        *("output_dir", "karpathy_json", "karpathy_images", "max_bad_records"),
+        *("processes", "runner", "beam_options"),
+    }
     return {k: v for k, v in dataclasses.asdict(settings).items() if k not in left_out}
 
 
@@ -167,7 +143,7 @@ HELP = {
     "resize": "Scale images with a longer shorter side to this one, in pixels; default: as found.",
     "shard_mb": "Size of a shard in MiB, about.",
     "kind": "Whether the data is real or synthetic; stands in the manifest.",
-    "processes": "Processes that write shards; the bytes do not depend on it.",
+    **RUNNER_HELP,
     "seed": "Seed of --limit; same data, flags and seed give the same bytes.",
 }
 
@@ -185,6 +161,10 @@ def define_flags() -> None:
         default = None if required else field.default
         if field.name == "kind":
             flags.DEFINE_enum("kind", default, ["real", "synthetic"], HELP["kind"])
+        elif field.name == "runner":
+            flags.DEFINE_enum("runner", default, runners.RUNNERS, HELP["runner"])
+        elif field.name == "beam_options":
+            flags.DEFINE_list("beam_options", [], HELP["beam_options"])
         else:
             kind = field.type.split(" ")[0]
             define[kind](field.name, default, HELP[field.name], required=required)

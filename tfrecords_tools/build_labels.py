@@ -21,9 +21,10 @@ from typing import Any
 
 from absl import app, flags
 
+from imgtext_tf import filesystem
 from imgtext_tf.data import files
 from tfrecords_tools import photo_flags, photo_shards
-from tfrecords_tools.build_settings import BuildError
+from tfrecords_tools.build_settings import BuildError, runner_of
 from tfrecords_tools.readers import base, imagenet_labels, openimages, webvision
 
 LABELS = "labels.json"
@@ -43,6 +44,9 @@ class Settings:
     shard_mb: int = 128
     max_bad_records: float = 0.01
     kind: str = "real"
+    processes: int = 1
+    runner: str = "local"
+    beam_options: tuple[str, ...] = ()
     seed: int = 0
 
 
@@ -83,8 +87,9 @@ def run(settings: Settings) -> dict[str, Any]:
         shard_mb=settings.shard_mb,
         max_bad_records=settings.max_bad_records,
         seed=settings.seed,
+        runner=runner_of(settings),
     )
-    os.makedirs(settings.output_dir, exist_ok=True)
+    filesystem.makedirs(settings.output_dir)
     report = photo_shards.write(source.photos, source.bad, how)
     files.write_json(os.path.join(settings.output_dir, LABELS), {"labels": source.labels})
     return report | {"labels": len(source.labels)}

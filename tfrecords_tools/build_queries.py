@@ -22,7 +22,7 @@ from typing import Any
 from absl import app, flags
 
 from tfrecords_tools import photo_flags, photo_shards
-from tfrecords_tools.build_settings import BuildError
+from tfrecords_tools.build_settings import BuildError, runner_of
 from tfrecords_tools.readers import base, query_pairs
 
 
@@ -41,6 +41,9 @@ class Settings:
     shard_mb: int = 128
     max_bad_records: float = 0.01
     kind: str = "real"
+    processes: int = 1
+    runner: str = "local"
+    beam_options: tuple[str, ...] = ()
     seed: int = 0
 
 
@@ -93,6 +96,7 @@ def run(settings: Settings) -> dict[str, Any]:
         shard_mb=settings.shard_mb,
         max_bad_records=settings.max_bad_records,
         seed=settings.seed,
+        runner=runner_of(settings),
     )
     report = photo_shards.write(photos, bad, how)
     return report | {

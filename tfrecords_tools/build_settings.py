@@ -10,6 +10,7 @@ from typing import Any
 from absl import flags
 
 from imgtext_tf import relations
+from imgtext_tf.data import runners
 from imgtext_tf.data.files import ShardError
 from tfrecords_tools import plan as planning
 from tfrecords_tools.readers import base
@@ -57,6 +58,8 @@ class Settings:
     name: str = "relations"
     kind: str = "real"
     processes: int = 1
+    runner: str = "local"
+    beam_options: tuple[str, ...] = ()
     seed: int = 0
 
 
@@ -69,8 +72,9 @@ SOURCES = frozenset(
 _SOURCE_FLAGS = ("coco_dir", "karpathy_json", "vist_dir", "ads_dir", "imagenet_dir")
 # What a build's bytes do not depend on, or depend on through the raw data only.
 _NOT_RECORDED = frozenset(
-    "output_dir processes vist_dir vist_images karpathy_json karpathy_images coco_dir coco_images "
-    "ads_dir ads_images ads_accept ads_products imagenet_dir imagenet_summaries jsonl jsonl_images "
+    "output_dir processes runner beam_options vist_dir vist_images karpathy_json karpathy_images "
+    "coco_dir coco_images ads_dir ads_images ads_accept ads_products imagenet_dir "
+    "imagenet_summaries jsonl jsonl_images "
     "mapped mapped_images mapping antonyms max_bad_records".split()
 )
 
@@ -81,6 +85,25 @@ class BuildError(RuntimeError):
 
 # Errors whose message says what is wrong and how to mend it: no traceback.
 MISTAKES = (BuildError, planning.PlanError, base.ReaderError, ShardError, OSError, ValueError)
+
+
+def runner_of(settings: Any) -> runners.Runner:
+    """The runner that any builder's settings name.
+
+    Raises:
+        BuildError: if its flags do not go together.
+    """
+    try:
+        return runners.Runner(settings.runner, settings.processes, tuple(settings.beam_options))
+    except ValueError as error:
+        raise BuildError(str(error)) from None
+
+
+def define_runner_flags() -> None:
+    """Defines --processes, --runner and --beam_options."""
+    flags.DEFINE_integer("processes", 1, RUNNER_HELP["processes"], lower_bound=1)
+    flags.DEFINE_enum("runner", "local", runners.RUNNERS, RUNNER_HELP["runner"])
+    flags.DEFINE_list("beam_options", [], RUNNER_HELP["beam_options"])
 
 
 def check_settings(settings: Settings) -> None:
@@ -149,6 +172,12 @@ def recorded(settings: Settings) -> dict[str, Any]:
     return json.loads(json.dumps(kept))
 
 
+RUNNER_HELP = {
+    "processes": "Processes that write shards; the bytes do not depend on it.",
+    "runner": "What writes the shards: processes here, or an Apache Beam runner.",
+    "beam_options": "Beam's options, such as runner=DataflowRunner,project=mine; see "
+    "docs/building_at_scale.md.",
+}
 HELP = {
     "output_dir": "Folder of the shards; made where missing.",
     "vist_dir": "Folder that holds VIST's sis/ and dii/.",
@@ -187,7 +216,9 @@ HELP = {
     "balanced_per_class": "Ids of each class in balanced_val_ids.txt and balanced_test_ids.txt.",
     "name": "Name of the data set in the manifest, in results and in tables.",
     "kind": "Whether the data is real or synthetic; stands in the manifest.",
-    "processes": "Processes that write shards; the bytes do not depend on it.",
+    "processes": RUNNER_HELP["processes"],
+    "runner": RUNNER_HELP["runner"],
+    "beam_options": RUNNER_HELP["beam_options"],
     "seed": "Seed of every draw; same data, flags and seed give the same bytes.",
 }
 
@@ -200,6 +231,8 @@ def define_flags(names: Collection[str] | None = None) -> None:
         name, text = field.name, HELP[field.name]
         if name == "kind":
             flags.DEFINE_enum(name, field.default, ["real", "synthetic"], text)
+        elif name == "runner":
+            flags.DEFINE_enum(name, field.default, runners.RUNNERS, text)
         elif name == "vist_text":
             flags.DEFINE_enum(name, field.default, ["original_text", "text"], text)
         elif name == "output_dir":

@@ -19,19 +19,21 @@ import math
 import os
 import signal
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import tensorflow as tf
 from absl import app, flags
 from tqdm import tqdm
 
-from imgtext_tf.data import files, images, shape_batches, shards
-from tfrecords_tools import build_settings, shard_tasks, splits
+from imgtext_tf import filesystem
+from imgtext_tf.data import files, runners, shards
+from tfrecords_tools import build_settings, region_shards, shard_tasks, splits
 from tfrecords_tools import plan as planning
 from tfrecords_tools.build_settings import BuildError
 from tfrecords_tools.readers import base, visual_genome
 from tfrecords_tools.readers.visual_genome import RegionImage
+from tfrecords_tools.region_shards import RegionTask
 
 NAME = "visual_genome"
 STATE = "build.json"
@@ -55,17 +57,9 @@ class Settings:
     max_bad_records: float = 0.01
     kind: str = "real"
     processes: int = 1
+    runner: str = "local"
+    beam_options: tuple[str, ...] = ()
     seed: int = 0
-
-
-@dataclasses.dataclass(frozen=True)
-class Task:
-    """What one process needs to write one shard."""
-
-    path: str
-    images: list[RegionImage]
-    image_ids: dict[str, str]
-    longest_side: int
 
 
 def run(settings: Settings) -> dict[str, Any]:
@@ -77,7 +71,7 @@ def run(settings: Settings) -> dict[str, Any]:
         base.ReaderError: if a file cannot be read.
         shards.ShardError: if a shard cannot be written.
     """
-    os.makedirs(settings.output_dir, exist_ok=True)
+    filesystem.makedirs(settings.output_dir)
     dropped: collections.Counter = collections.Counter()
     found, bad = _collect(settings, dropped)
     split_of = _splits(settings, [image.id for image in found])
@@ -102,7 +96,14 @@ def run(settings: Settings) -> dict[str, Any]:
     todo = [task for parts in tasks.values() for task in parts]
     infos: dict[str, shards.ShardInfo] = {}
     with tqdm(total=len(todo), desc="write", unit="shard") as bar:
-        for task, info in shard_tasks.write_all(todo, settings.processes, write_shard):
+        made = runners.map_shards(
+            region_shards.write_shard,
+            todo,
+            build_settings.runner_of(settings),
+            finished=shard_tasks.finished,
+            folder=settings.output_dir,
+        )
+        for task, info in made:
             infos[task.path] = info
             bar.update()
     written = {split: [infos[task.path] for task in parts] for split, parts in tasks.items()}
@@ -123,50 +124,6 @@ def run(settings: Settings) -> dict[str, Any]:
         notes=report,
     )
     return report
-
-
-def write_shard(task: Task) -> shards.ShardInfo:
-    """Writes the shard of a task, or takes it as it is where it is whole."""
-    try:
-        info = shards.read_info(task.path)
-    except shards.ShardError:
-        info = None  # damaged: written again
-    return info or shards.write_shard(task.path, "image_captions", _records(task))
-
-
-def _records(task: Task) -> Iterator[dict[str, Any] | base.BadRecord]:
-    for image in task.images:
-        data = base.read_bytes(image.image_path)
-        image_id = task.image_ids[image.image_path]
-        if hashlib.sha256(data).hexdigest()[:16] != image_id:
-            raise BuildError(f"{image.image_path}: changed while building; run the command again")
-        try:
-            height, width = images.check_image(data)
-        except images.ImageError as error:
-            name = os.path.basename(image.image_path)
-            yield base.BadRecord(image.id, f"image {name}: {error}")
-            continue
-        if 0 < task.longest_side < max(height, width):
-            height, width = shape_batches.scaled_shape(height, width, task.longest_side)
-            data = _scaled(data, height, width)
-        yield {
-            "id": image.id,
-            "image": data,
-            "image_id": image_id,
-            "height": height,
-            "width": width,
-            "sentences": list(image.sentences),
-            "sentence_ids": list(image.sentence_ids),
-            "objects": list(image.objects),
-            "source": visual_genome.SOURCE,
-            "group": image.id,
-        }
-
-
-def _scaled(data: bytes, height: int, width: int) -> bytes:
-    """An image as a JPEG of a shape, of the quality that all builds have."""
-    pixels = tf.image.resize(images.decode_pixels(tf.constant(data)), (height, width), "area")
-    return tf.io.encode_jpeg(tf.cast(tf.round(pixels), tf.uint8), quality=95).numpy()
 
 
 def _collect(
@@ -193,7 +150,7 @@ def _splits(settings: Settings, ids: Sequence[str]) -> dict[str, str]:
             f"{settings.vg_dir}: look at the ids"
         )
     path = settings.splits or os.path.join(settings.vg_dir, "splits.json")
-    if settings.splits or os.path.exists(path):
+    if settings.splits or filesystem.exists(path):
         split_of = visual_genome.read_splits(path)
         return {one: s for one, s in split_of.items() if one not in study or s == "test"}
     return visual_genome.draw_splits(ids, settings.split_sizes, seed=settings.seed, study=study)
@@ -246,7 +203,7 @@ def _tasks(
     image_ids: dict[str, str],
     sizes: dict[str, int],
     settings: Settings,
-) -> list[Task]:
+) -> list[RegionTask]:
     order = sorted(members, key=lambda image: splits.digest(settings.seed, "order", image.id))
     size = sum(sizes[image.image_path] for image in order)
     count = min(len(order), max(1, math.ceil(size / (settings.shard_mb * 2**20))))
@@ -256,7 +213,7 @@ def _tasks(
         part = order[bounds[index] : bounds[index + 1]]
         path = shards.shard_path(settings.output_dir, NAME, split, index, count)
         ids = {image.image_path: image_ids[image.image_path] for image in part}
-        tasks.append(Task(path, part, ids, settings.longest_side))
+        tasks.append(RegionTask(path, part, ids, settings.longest_side))
     return tasks
 
 
@@ -266,7 +223,7 @@ def _recorded(settings: Settings) -> dict[str, Any]:
     return {name: json.loads(json.dumps(getattr(settings, name))) for name in names}
 
 
-def _claim(settings: Settings, tasks: dict[str, list[Task]]) -> None:
+def _claim(settings: Settings, tasks: dict[str, list[RegionTask]]) -> None:
     """Notes whose build a folder holds, or sees that it is this one.
 
     Raises:
@@ -280,7 +237,7 @@ def _claim(settings: Settings, tasks: dict[str, list[Task]]) -> None:
             digest.update(json.dumps(record, sort_keys=True).encode())
     state = {"fingerprint": digest.hexdigest(), "settings": _recorded(settings)}
     path = os.path.join(settings.output_dir, STATE)
-    if os.path.exists(path):
+    if filesystem.exists(path):
         before = base.read_object(path)
         if before != state:
             raise BuildError(
@@ -289,7 +246,7 @@ def _claim(settings: Settings, tasks: dict[str, list[Task]]) -> None:
                 "or remove the folder"
             )
         return
-    if foreign := [f for f in os.listdir(settings.output_dir) if f.endswith(".tfrecord")]:
+    if foreign := [f for f in filesystem.listdir(settings.output_dir) if f.endswith(".tfrecord")]:
         raise BuildError(f"{settings.output_dir}: holds {foreign[0]} of no known build; use "
                          "another --output_dir or remove it")  # fmt: skip
     files.write_json(path, state)
@@ -324,7 +281,7 @@ def define_flags() -> None:
         "max_bad_records", Settings.max_bad_records, "Share of bad records that fails the build."
     )
     flags.DEFINE_enum("kind", Settings.kind, ["real", "synthetic"], "Stands in the manifest.")
-    flags.DEFINE_integer("processes", Settings.processes, "Processes that write.", lower_bound=1)
+    build_settings.define_runner_flags()
     flags.DEFINE_integer("seed", Settings.seed, "Seed of splits and order.")
 
 
@@ -337,6 +294,7 @@ def main(argv: Sequence[str]) -> None:
     tf.config.set_visible_devices([], "GPU")
     values = {field.name: flags.FLAGS[field.name].value for field in dataclasses.fields(Settings)}
     try:
+        values["beam_options"] = tuple(values["beam_options"])
         values["split_sizes"] = tuple(int(size) for size in values["split_sizes"])
         report = run(Settings(**values))
     except build_settings.MISTAKES as error:

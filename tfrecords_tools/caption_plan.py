@@ -11,6 +11,7 @@ import dataclasses
 import os
 from collections.abc import Mapping, Sequence
 
+from imgtext_tf import filesystem
 from imgtext_tf.data import files
 from tfrecords_tools import plan as planning
 from tfrecords_tools import splits
@@ -36,6 +37,8 @@ class Settings:
     shard_mb: int = 128
     kind: str = "real"
     processes: int = 1
+    runner: str = "local"
+    beam_options: tuple[str, ...] = ()
     seed: int = 0
 
 
@@ -70,8 +73,8 @@ def make_plan(
         read = [one for one in read if _drawn(settings, one["name"])]
         bad = [record for record in bad if _drawn(settings, record.id.rpartition(" ")[2])]
     total, dropped = len(read) + len(bad), collections.Counter()
-    present = [one for one in read if os.path.isfile(one["image_path"])]
-    absent = [one for one in read if not os.path.isfile(one["image_path"])]
+    present = [one for one in read if filesystem.isfile(one["image_path"])]
+    absent = [one for one in read if not filesystem.isfile(one["image_path"])]
     bad += [base.BadRecord(one["name"], f"image {one['name']}: no such file") for one in absent]
     ids, sizes, broken = planning.hash_images(one["image_path"] for one in present)
     images = []

@@ -7,6 +7,7 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
+from imgtext_tf import filesystem
 from imgtext_tf.data import files
 from tfrecords_tools.build_settings import BuildError
 from tfrecords_tools.readers import base
@@ -29,8 +30,8 @@ def claim(directory: str, fingerprint: str, settings: Mapping[str, Any]) -> None
     """
     path = os.path.join(directory, STATE)
     state = {"fingerprint": fingerprint, "settings": dict(settings)}
-    if not os.path.exists(path):
-        foreign = [name for name in os.listdir(directory) if name.endswith(".tfrecord")]
+    if not filesystem.exists(path):
+        foreign = [name for name in filesystem.listdir(directory) if name.endswith(".tfrecord")]
         if foreign:
             raise BuildError(f"{directory}: holds {foreign[0]} of no known build; use another "
                              "--output_dir or remove it")  # fmt: skip

@@ -14,12 +14,12 @@ from __future__ import annotations
 import collections
 import dataclasses
 import json
-import os
 import sys
 from collections.abc import Sequence
 
 from absl import app, flags
 
+from imgtext_tf import filesystem
 from imgtext_tf.data.files import ShardError, write_file
 from tfrecords_tools.readers import base, relation_sets
 from tfrecords_tools.readers.relation_sets import Record
@@ -87,7 +87,7 @@ def _has_image(record: Record, folder: str | None) -> bool:
     if folder is None:
         return True
     path = base.inside(folder, record.image)
-    return os.path.isfile(path) and os.path.getsize(path) > 0
+    return filesystem.isfile(path) and filesystem.size(path) > 0
 
 
 def main(argv: Sequence[str]) -> None:

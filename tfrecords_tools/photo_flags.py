@@ -19,6 +19,7 @@ def define_flags(settings: Any) -> None:
         "max_bad_records", settings.max_bad_records, "Share of bad records that fails the build."
     )
     flags.DEFINE_enum("kind", settings.kind, ["real", "synthetic"], "Stands in the manifest.")
+    build_settings.define_runner_flags()
     flags.DEFINE_integer("seed", settings.seed, "Seed of the photos' order.")
     flags.mark_flags_as_required(["output_dir", "images_dir"])
 

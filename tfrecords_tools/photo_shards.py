@@ -17,8 +17,10 @@ from typing import Any
 
 from tqdm import tqdm
 
-from imgtext_tf.data import files, images, shards
+from imgtext_tf import filesystem
+from imgtext_tf.data import files, runners, shards
 from tfrecords_tools import plan as planning
+from tfrecords_tools import shard_tasks
 from tfrecords_tools.build_settings import BuildError
 from tfrecords_tools.readers import base
 from tfrecords_tools.splits import digest
@@ -45,6 +47,17 @@ class Photo:
 
 
 @dataclasses.dataclass(frozen=True)
+class PhotoTask:
+    """What a worker needs to write one shard."""
+
+    path: str
+    photos: tuple[Photo, ...]
+    image_ids: dict[str, str]
+    record_kind: str
+    source: str
+
+
+@dataclasses.dataclass(frozen=True)
 class How:
     """What the writing depends on beside the photos.
 
@@ -58,6 +71,7 @@ class How:
         shard_mb: size of a shard in MiB, about.
         max_bad_records: the share of bad records above which the build fails.
         seed: of the order of the photos.
+        runner: what writes the shards.
     """
 
     output_dir: str
@@ -69,6 +83,7 @@ class How:
     shard_mb: int = 128
     max_bad_records: float = 0.01
     seed: int = 0
+    runner: runners.Runner = runners.LOCAL
 
 
 def write(photos: Sequence[Photo], bad: Sequence[base.BadRecord], how: How) -> dict[str, Any]:
@@ -90,7 +105,7 @@ def write(photos: Sequence[Photo], bad: Sequence[base.BadRecord], how: How) -> d
         planning.BadRecordsError: if too many records are bad.
         shards.ShardError: if a file cannot be written.
     """
-    os.makedirs(how.output_dir, exist_ok=True)
+    filesystem.makedirs(how.output_dir)
     photos, unusable = _usable(photos)
     bad = [*bad, *unusable]
     image_ids, sizes, missing = planning.hash_images({photo.path for photo in photos})
@@ -101,12 +116,20 @@ def write(photos: Sequence[Photo], bad: Sequence[base.BadRecord], how: How) -> d
         raise BuildError("there is no photo to write; mend the folder of the images")
     photos = sorted(photos, key=lambda photo: digest(how.seed, "order", photo.id))
     _claim(how, photos, image_ids)
-    infos: dict[str, list[shards.ShardInfo]] = {}
+    tasks = _tasks(photos, image_ids, sizes, how)
+    done: dict[str, shards.ShardInfo] = {}
     with tqdm(total=len(photos), desc="write", unit="photo") as progress:
-        for split in base.SPLITS:
-            chosen = [photo for photo in photos if photo.split == split]
-            if chosen:
-                infos[split] = _write_split(split, chosen, image_ids, sizes, how, progress)
+        made = runners.map_shards(
+            write_shard,
+            [task for parts in tasks.values() for task in parts],
+            how.runner,
+            finished=shard_tasks.finished,
+            folder=how.output_dir,
+        )
+        for task, info in made:
+            done[task.path] = info
+            progress.update(len(task.photos))
+    infos = {split: [done[task.path] for task in parts] for split, parts in tasks.items()}
     unreadable = [reason for parts in infos.values() for info in parts for reason in info.bad]
     bad = [*bad, *(base.BadRecord(*one) for one in unreadable)]
     planning.check_bad(bad, len(photos) + len(bad), how.max_bad_records)
@@ -169,63 +192,51 @@ def _claim(how: How, photos: Sequence[Photo], image_ids: Mapping[str, str]) -> N
         content.update(json.dumps(record, sort_keys=True).encode())
     state = {"fingerprint": content.hexdigest(), "settings": dict(how.build)}
     path = os.path.join(how.output_dir, STATE)
-    if os.path.exists(path):
+    if filesystem.exists(path):
         if base.read_object(path).get("fingerprint") != state["fingerprint"]:
             raise BuildError(
                 f"{how.output_dir}: holds a build of other data or settings; use another "
                 "--output_dir, or remove the folder"
             )
-    elif any(file.endswith(".tfrecord") for file in os.listdir(how.output_dir)):
+    elif any(file.endswith(".tfrecord") for file in filesystem.listdir(how.output_dir)):
         raise BuildError(f"{how.output_dir}: holds shards of another command; use another folder")
     else:
         files.write_json(path, state)
 
 
-def _write_split(
-    split: str,
-    photos: Sequence[Photo],
-    image_ids: Mapping[str, str],
-    sizes: Mapping[str, int],
-    how: How,
-    progress: tqdm,
-) -> list[shards.ShardInfo]:
-    total = sum(sizes[photo.path] for photo in photos)
-    count = min(len(photos), max(1, math.ceil(total / (how.shard_mb * 2**20))))
-    infos = []
-    for index in range(count):
-        part = photos[len(photos) * index // count : len(photos) * (index + 1) // count]
-        path = shards.shard_path(how.output_dir, how.name, split, index, count)
-        try:
-            info = shards.read_info(path)
-        except shards.ShardError:  # A damaged one is written again.
-            info = None
-        infos.append(
-            info or shards.write_shard(path, how.record_kind, _records(part, image_ids, how))
-        )
-        progress.update(len(part))
-    return infos
+def _tasks(
+    photos: Sequence[Photo], image_ids: Mapping[str, str], sizes: Mapping[str, int], how: How
+) -> dict[str, list[PhotoTask]]:
+    """The shards of each split; a split without photos has none."""
+    tasks: dict[str, list[PhotoTask]] = {}
+    for split in base.SPLITS:
+        chosen = [photo for photo in photos if photo.split == split]
+        total = sum(sizes[photo.path] for photo in chosen)
+        count = min(len(chosen), max(1, math.ceil(total / (how.shard_mb * 2**20))))
+        for index in range(count):
+            part = chosen[len(chosen) * index // count : len(chosen) * (index + 1) // count]
+            path = shards.shard_path(how.output_dir, how.name, split, index, count)
+            ids = {photo.path: image_ids[photo.path] for photo in part}
+            task = PhotoTask(path, tuple(part), ids, how.record_kind, how.source)
+            tasks.setdefault(split, []).append(task)
+    return tasks
 
 
-def _records(
-    photos: Sequence[Photo], image_ids: Mapping[str, str], how: How
-) -> Iterator[dict[str, Any] | base.BadRecord]:
-    for photo in photos:
-        data = base.read_bytes(photo.path)
-        if hashlib.sha256(data).hexdigest()[:16] != image_ids[photo.path]:
-            raise BuildError(f"{photo.path}: changed while building; run the command again")
-        try:
-            height, width = images.check_image(data)
-        except images.ImageError as error:
-            # The file's name only: the shards must not depend on where the raw data lies.
-            yield base.BadRecord(photo.id, f"image {os.path.basename(photo.path)}: {error}")
+def write_shard(task: PhotoTask) -> shards.ShardInfo:
+    """Writes the shard of a task.
+
+    Raises:
+        BuildError: if an image changed since it was planned.
+        shards.ShardError: if a file cannot be written.
+    """
+    return shards.write_shard(task.path, task.record_kind, _records(task))
+
+
+def _records(task: PhotoTask) -> Iterator[dict[str, Any] | base.BadRecord]:
+    for photo in task.photos:
+        image = shard_tasks.read_image(photo.path, task.image_ids[photo.path], None)
+        if isinstance(image, str):
+            yield base.BadRecord(photo.id, image)
             continue
-        yield {
-            "id": photo.id,
-            "image": data,
-            "image_id": image_ids[photo.path],
-            "height": height,
-            "width": width,
-            "source": how.source,
-            "group": image_ids[photo.path],
-            **photo.fields,
-        }
+        group = {"source": task.source, "group": image["image_id"]}
+        yield {"id": photo.id} | image | group | dict(photo.fields)

@@ -17,7 +17,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from tqdm import tqdm
 
-from imgtext_tf import relations
+from imgtext_tf import filesystem, relations, untrusted
 from imgtext_tf.data.antonyms import AntonymList
 from tfrecords_tools import negatives, splits
 from tfrecords_tools.readers import base
@@ -186,12 +186,12 @@ def with_image(pairs: Sequence[Pair]) -> tuple[list[Pair], list[BadRecord]]:
 def _fault(path: str) -> str:
     """Why a file cannot be used; "" if it can."""
     try:
-        size = os.stat(path).st_size
+        size = filesystem.size(path)
     except (OSError, ValueError) as error:
         return getattr(error, "strerror", None) or str(error)
-    if not os.path.isfile(path):
+    if not filesystem.isfile(path):
         return "is no file"
-    if not os.access(path, os.R_OK):
+    if not filesystem.is_remote(path) and not os.access(path, os.R_OK):
         return os.strerror(errno.EACCES)
     return "" if size else "the file is empty"
 
@@ -208,12 +208,12 @@ def hash_images(
 
     def read(path: str) -> tuple[str, int, str]:
         try:
-            if os.path.exists(path) and not os.path.isfile(path):  # a pipe would never end
-                return "", 0, f"image {path}: is no file"
-            with open(path, "rb") as file:
-                size = os.fstat(file.fileno()).st_size
-                fault = "" if size else f"image {path}: the file is empty"
+            size = untrusted.size_of(path)  # a pipe would never end
+            fault = "" if size else f"image {path}: the file is empty"
+            with filesystem.open_binary(path) as file:
                 return hashlib.file_digest(file, "sha256").hexdigest()[:16], size, fault
+        except untrusted.DamagedError:
+            return "", 0, f"image {path}: is no file"
         except OSError as error:
             return "", 0, f"image {path}: {error.strerror or error}"
 

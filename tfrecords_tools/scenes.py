@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 from absl import app, flags, logging
 
+from imgtext_tf import filesystem
 from tfrecords_tools import scene_texts
 from tfrecords_tools.scene_drawing import Scene, draw, jpeg, lay_out
 from tfrecords_tools.scene_kinds import KINDS, PLACES, TIMES
@@ -62,6 +63,7 @@ def write_scenes(
     """
     if scenes < MIN_SCENES:
         raise ValueError(f"--scenes={scenes}: at least {MIN_SCENES} are needed to fill all splits")
+    filesystem.must_be_local(output_dir, "scenes are drawn file by file; copy the folder")
     output = pathlib.Path(output_dir)
     pictures: Pictures = []
     files: Files = {}

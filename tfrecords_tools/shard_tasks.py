@@ -1,19 +1,14 @@
-"""Writes the shards of a plan, each by itself, in processes."""
+"""Writes the shards of a plan, each by itself: what a process or a worker of a cluster does."""
 
 from __future__ import annotations
 
-import concurrent.futures
 import dataclasses
 import hashlib
 import json
 import logging
-import multiprocessing
 import os
-import signal
-import threading
-import time
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, TypeVar
+from collections.abc import Iterator
+from typing import Any
 
 import tensorflow as tf
 
@@ -22,7 +17,6 @@ from tfrecords_tools.build_settings import BuildError
 from tfrecords_tools.readers import base
 
 _LOG = logging.getLogger(__name__)
-Task = TypeVar("Task")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,7 +30,7 @@ class ShardTask:
 
 
 def write_shard(task: ShardTask) -> shards.ShardInfo:
-    """Writes the shard of a task, or takes it as it is where it is whole.
+    """Writes the shard of a task.
 
     Raises:
         BuildError: if an image changed since it was planned.
@@ -44,13 +38,13 @@ def write_shard(task: ShardTask) -> shards.ShardInfo:
     """
     # A build has classes of the user's own throughout, or none.
     kind = "own_relation" if task.pairs[0].label else "relation"
-    return finished(task.path) or shards.write_shard(task.path, kind, _records(task))
+    return shards.write_shard(task.path, kind, _records(task))
 
 
-def finished(path: str) -> shards.ShardInfo | None:
-    """The info of a shard that is whole; None where it is missing or damaged."""
+def finished(task: Any) -> shards.ShardInfo | None:
+    """The info of the shard at a task's `path`; None where it is missing or damaged."""
     try:
-        return shards.read_info(path)
+        return shards.read_info(task.path)
     except shards.ShardError as error:
         _LOG.warning("writing a damaged shard again: %s", error)
         return None
@@ -108,47 +102,3 @@ def shrink(data: bytes, height: int, width: int, side: int) -> tuple[bytes, int,
     pixels = tf.image.resize(images.decode_pixels(tf.constant(data)), (height, width), "area")
     pixels = tf.cast(tf.round(pixels), tf.uint8)
     return tf.io.encode_jpeg(pixels, quality=95).numpy(), height, width
-
-
-def write_all(
-    tasks: Sequence[Task],
-    processes: int,
-    write: Callable[[Task], shards.ShardInfo] = write_shard,
-) -> Iterator[tuple[Task, shards.ShardInfo]]:
-    """Writes the shards of all tasks, and yields each as it is done, in any order.
-
-    Args:
-        tasks: one a shard.
-        processes: to write in.
-        write: writes the shard of a task; a function of a module.
-
-    Raises:
-        BuildError, shards.ShardError: see `write_shard`.
-    """
-    if processes == 1:
-        for task in tasks:
-            yield task, write(task)
-        return
-    pool = concurrent.futures.ProcessPoolExecutor(
-        processes, multiprocessing.get_context("spawn"), _start_process
-    )
-    try:
-        futures = {pool.submit(write, task): task for task in tasks}
-        for future in concurrent.futures.as_completed(futures):
-            yield futures[future], future.result()
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def _start_process() -> None:
-    """Ctrl-C is the parent's to handle; a process whose parent was killed ends, too."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    tf.config.set_visible_devices([], "GPU")
-    parent = os.getppid()
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(0.2)
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from tqdm import tqdm
 
-from imgtext_tf import untrusted
+from imgtext_tf import filesystem, untrusted
 from imgtext_tf.data import files
 from tfrecords_tools.readers import base
 
@@ -57,10 +57,11 @@ def fetch_summaries(
         The number of summaries and of concepts without one, over the whole file.
 
     Raises:
-        OSError: if the network fails several times in a row.
+        OSError: if the network fails several times in a row, or the path is a remote one.
 
     Reference: Otto2020, Section 4.1.
     """
+    filesystem.must_be_local(path, "it grows by a line at a time")
     records = _fetched(path)
     with open(path, "a", encoding="utf-8") as file:
         for wnid, lemmas in tqdm(synsets, desc="summaries", unit="concept"):

@@ -19,6 +19,8 @@ from pathlib import Path
 
 import numpy as np
 
+from imgtext_tf import filesystem
+
 DEFAULT_PATH = Path(__file__).with_name("antonyms.tsv")
 
 # A phrase of this kind has no opposite: it hides a keyword that means something else in it
@@ -166,7 +168,7 @@ def load_antonyms(path: str | os.PathLike | None = None) -> AntonymList:
         ValueError: naming file and line, if a line has not four columns, a keyword comes twice or
             is not lower-case, a keyword is its own opposite, or opposites are missing or repeated.
     """
-    path = Path(path or DEFAULT_PATH)
+    path = Path(filesystem.local_copy(path or DEFAULT_PATH))
     entries: dict[str, Antonym] = {}
     header = True
     for number, line in enumerate(path.read_bytes().decode("utf-8").splitlines(), start=1):

@@ -21,6 +21,7 @@ import numpy as np
 from gensim.models import FastText, KeyedVectors
 from gensim.models import fasttext as gensim_fasttext
 
+from imgtext_tf import filesystem
 from imgtext_tf.data import vector_files
 from imgtext_tf.data.files import atomic, disk_errors
 from imgtext_tf.data.ngrams import ngram_ids as ngram_ids
@@ -179,7 +180,7 @@ def load_vectors(path: str | os.PathLike, *, limit: int | None = None) -> WordVe
         ValueError: naming the file, if it is truncated, a line has another number of values than
             the others, or the format is unknown.
     """
-    path = Path(path)
+    path = Path(filesystem.local_copy(path))
     if not path.is_file():
         raise FileNotFoundError(f"no word vectors at {path}")
     name = path.name.lower()

@@ -10,20 +10,23 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
-from imgtext_tf.data import examples, images
+from imgtext_tf import filesystem
+from imgtext_tf.data import examples, feature_tasks, images
+from imgtext_tf.data.feature_tasks import Encoder, FeatureTask
 from imgtext_tf.data.files import read_json, write_json
+from imgtext_tf.data.runners import LOCAL, Runner
 from imgtext_tf.data.shards import (
     MANIFEST,
     ShardInfo,
     ShardReader,
-    read_info,
+    read_records,
     shard_path,
     write_manifest,
     write_shard,
@@ -70,8 +73,8 @@ class FeatureCache:
         if (
             self.fingerprint.get("dtype") not in _DTYPES
             or not isinstance(shape, list)
-            or len(shape) != 3
-            or not all(isinstance(side, int) and side > 0 for side in shape)
+            or [type(side) for side in shape] != [int] * 3
+            or min(shape) < 1
         ):
             raise FeatureError(f"{directory}: says no shape and type of its maps; compute it anew")
         self.shape: tuple[int, int, int] = tuple(shape)
@@ -124,7 +127,7 @@ class FeatureCache:
 def write_feature_cache(
     directory: str | os.PathLike,
     readers: Sequence[ShardReader],
-    encode_batch: Callable[[tf.Tensor], Any],
+    encode_batch: Callable[[tf.Tensor], Any] | Encoder,
     *,
     image_size: images.Size,
     fingerprint: Mapping[str, Any],
@@ -132,6 +135,7 @@ def write_feature_cache(
     shards: int = 8,
     dtype: str = "float16",
     central_fraction: float = images.EVAL_CROP,
+    runner: Runner = LOCAL,
 ) -> FeatureCache:
     """Computes the feature map of every distinct image of some splits and returns the cache.
 
@@ -140,13 +144,15 @@ def write_feature_cache(
     Args:
         directory: of the cache, made where missing.
         readers: the splits whose images are wanted.
-        encode_batch: [B, H, W, 3] float32 in [0, 1] -> [B, h, w, C] float, as a backbone does.
+        encode_batch: [B, H, W, 3] float32 in [0, 1] -> [B, h, w, C] float, as a backbone does; a
+            function or an `Encoder`.
         image_size: pixels that the backbone takes.
         fingerprint: what the maps depend on (backbone, sha256 of its weights, ...), JSON values.
         batch_size: images a call of `encode_batch`.
         shards: files to write, at most one an image.
         dtype: "float16" (half the disk) or "float32" (bit-equal to live features).
         central_fraction: see `images.eval_crop`.
+        runner: what computes the shards; several processes or Beam need an `Encoder`.
 
     Raises:
         FeatureError: if the directory holds other maps, or a map is not finite in this dtype.
@@ -157,50 +163,48 @@ def write_feature_cache(
         raise FeatureError(f"dtype is {dtype!r}: use {' or '.join(_DTYPES)}")
     work = distinct_images(readers)
     shards = max(1, min(shards, len(work)))
+    names = "\n".join(image_id for image_id, _, _ in work)
     build = json.loads(json.dumps(dict(fingerprint))) | {
         "image_size": list(image_size) if isinstance(image_size, tuple) else image_size,
         "central_fraction": central_fraction,
         "dtype": dtype,
         "shards": shards,
-        "images": _digest(image_id for image_id, _, _ in work),
+        "images": hashlib.sha256(names.encode("utf-8")).hexdigest(),
     }
     _claim(directory, build)
-    if tf.io.gfile.exists(os.path.join(directory, MANIFEST)):
+    if filesystem.exists(os.path.join(directory, MANIFEST)):
         return FeatureCache(directory, build)
-
-    how = {"size": image_size, "fraction": central_fraction, "batch_size": batch_size}
-    infos = []
+    parts = [
+        (shard_path(directory, _NAME, _SPLIT, number, shards), [work[place] for place in places])
+        for number, places in enumerate(np.array_split(np.arange(len(work)), shards))
+    ]
+    infos = {}
     with tqdm(total=len(work), desc="feature maps", unit="image") as bar:
-        for number, places in enumerate(np.array_split(np.arange(len(work)), shards)):
-            path = shard_path(directory, _NAME, _SPLIT, number, shards)
-            info = read_info(path)
-            if info is None:
-                batches = _image_batches(readers, [work[place] for place in places], **how)
-                info = write_shard(path, "feature", _records(batches, encode_batch, dtype))
-            infos.append(info)
-            bar.update(len(places))
-    _finish(directory, infos, build=build, kind=readers[0].manifest["kind"])
+        for task, info in feature_tasks.write_shards(
+            write_maps, readers, parts, encode_batch, runner=runner, directory=directory,
+            dtype=dtype, size=image_size, fraction=central_fraction, batch_size=batch_size,
+        ):  # fmt: skip
+            infos[task.path] = info
+            bar.update(len(task.work))
+    found = [infos[path] for path, _ in parts]
+    _finish(directory, found, build=build, kind=readers[0].manifest["kind"])
     return FeatureCache(directory, build)
 
 
-def _finish(
-    directory: str | os.PathLike, infos: list[ShardInfo], *, build: Mapping[str, Any], kind: str
-) -> None:
-    first = tf.data.TFRecordDataset(os.path.join(directory, infos[0].file)).take(1)
-    record = examples.from_bytes("feature", next(first.as_numpy_iterator()))
-    write_manifest(
-        directory,
-        name=_NAME,
-        record_kind="feature",
-        kind=kind,
-        build=build,
-        splits={_SPLIT: infos},
-        notes={"shape": record["shape"]},
-    )
+def write_maps(
+    task: FeatureTask, readers: Sequence[ShardReader], encode_batch: Callable[[tf.Tensor], Any]
+) -> ShardInfo:
+    """Writes the shard of a task; see `feature_tasks`."""
+    how = dict(task.how)
+    records = _records(encode_batch, how.pop("dtype"), image_batches(readers, task.work, **how))
+    return write_shard(task.path, "feature", records)
 
 
-def _digest(names: Iterable[str]) -> str:
-    return hashlib.sha256("\n".join(names).encode("utf-8")).hexdigest()
+def _finish(directory: str | os.PathLike, infos: list[ShardInfo], **more: Any) -> None:
+    first = next(read_records(os.path.join(directory, infos[0].file)))
+    notes = {"shape": examples.from_bytes("feature", first)["shape"]}
+    splits = {_SPLIT: infos}
+    write_manifest(directory, name=_NAME, record_kind="feature", splits=splits, notes=notes, **more)
 
 
 def distinct_images(readers: Sequence[ShardReader]) -> list[tuple[str, int, int]]:
@@ -220,7 +224,7 @@ def distinct_images(readers: Sequence[ShardReader]) -> list[tuple[str, int, int]
     return sorted(seen.values())
 
 
-def _image_batches(
+def image_batches(
     readers: Sequence[ShardReader],
     work: Sequence[tuple[str, int, int]],
     *,
@@ -247,9 +251,9 @@ def _image_batches(
 
 
 def _records(
-    batches: Iterator[tuple[np.ndarray, tf.Tensor]],
     encode_batch: Callable[[tf.Tensor], Any],
     dtype: str,
+    batches: Iterator[tuple[np.ndarray, tf.Tensor]],
 ) -> Iterator[dict[str, Any]]:
     for image_ids, batch in batches:
         maps = np.asarray(encode_batch(batch), np.float32)
@@ -275,7 +279,7 @@ def _records(
 def _claim(directory: str | os.PathLike, build: Mapping[str, Any]) -> None:
     """Notes whose maps a directory holds, or compares."""
     path = os.path.join(directory, _FINGERPRINT)
-    if tf.io.gfile.exists(path):
+    if filesystem.exists(path):
         _compare(directory, read_json(path), build)
     else:
         write_json(path, build)

@@ -1,8 +1,9 @@
-"""Reading files from anywhere, writing them atomically to a local disk."""
+"""Files of data sets: read from anywhere, written atomically to anywhere."""
 
 from __future__ import annotations
 
 import contextlib
+import contextvars
 import hashlib
 import json
 import os
@@ -11,7 +12,10 @@ from typing import Any, BinaryIO
 
 import tensorflow as tf
 
-from imgtext_tf import untrusted
+from imgtext_tf import filesystem, untrusted
+
+# Ends the names of temporary files where other processes may write the same files.
+writer: contextvars.ContextVar[str] = contextvars.ContextVar("writer", default="")
 
 
 class ShardError(RuntimeError):
@@ -20,7 +24,7 @@ class ShardError(RuntimeError):
 
 def open_binary(path: str) -> BinaryIO:
     """Opens a file for reading; unbuffered where local, since `os.pread` does the work."""
-    return tf.io.gfile.GFile(path, "rb") if "://" in path else open(path, "rb", buffering=0)
+    return filesystem.open_binary(path, buffered=False)
 
 
 def sha256_of(path: str) -> str:
@@ -34,8 +38,12 @@ def sha256_of(path: str) -> str:
 
 @contextlib.contextmanager
 def atomic(path: str) -> Iterator[str]:
-    """Yields a temporary path beside `path` that replaces it at the end, or vanishes on failure."""
-    temporary = f"{path}.tmp"
+    """Yields a temporary local path that replaces `path` at the end, or vanishes on failure."""
+    if filesystem.is_remote(path):
+        with disk_errors(path), filesystem.staged(path) as temporary:
+            yield temporary
+        return
+    temporary = f"{path}.tmp{writer.get()}"
     with disk_errors(path):
         os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
     try:

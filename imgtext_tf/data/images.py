@@ -17,7 +17,6 @@ import tensorflow as tf
 
 from imgtext_tf import untrusted
 from imgtext_tf.data import image_headers
-from imgtext_tf.data.files import open_binary
 from imgtext_tf.data.image_headers import ImageError as ImageError
 
 MAX_PIXELS = 100_000_000
@@ -33,9 +32,6 @@ def read_file(path: str | os.PathLike) -> bytes:
         ImageError: naming the file, if it is no regular file, or far too large for an image.
         OSError: if it cannot be read.
     """
-    if "://" in os.fspath(path):
-        with open_binary(os.fspath(path)) as file:
-            return file.read(untrusted.MAX_FILE_BYTES)
     try:
         return untrusted.read_bytes(path)
     except untrusted.DamagedError as error:

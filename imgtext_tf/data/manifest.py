@@ -13,10 +13,9 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-import tensorflow as tf
 from tqdm import tqdm
 
-from imgtext_tf import untrusted
+from imgtext_tf import filesystem, untrusted
 from imgtext_tf.data import examples
 from imgtext_tf.data.checks import check_manifest
 from imgtext_tf.data.files import ShardError, open_binary, sha256_of, write_file, write_json
@@ -90,13 +89,13 @@ def load_manifest(directory: str | os.PathLike) -> dict[str, Any]:
         ShardError: if it is missing or no manifest.
     """
     path = os.path.join(directory, MANIFEST)
-    if not tf.io.gfile.exists(path):
+    if not filesystem.exists(path):
         raise ShardError(f"{path}: missing; run the build command to its end, or mend the path")
     try:
         with open_binary(path) as file:
             manifest = untrusted.parse_json(file.read())
         check_manifest(manifest)
-    except (OSError, tf.errors.OpError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise ShardError(f"{path}: no manifest ({error}); run the build command again") from error
     return manifest
 
@@ -198,7 +197,7 @@ def _check_names(directory: str, name: str, split: str, files: list[str]) -> Non
 
 def _words_fault(directory: str, manifest: dict[str, Any]) -> list[str]:
     path = os.path.join(directory, WORDS)
-    if not tf.io.gfile.exists(path):
+    if not filesystem.exists(path):
         return [f"{WORDS}: missing; run the build command again"]
     if sha256_of(path) != manifest["words"]["sha256"]:
         return [f"{WORDS}: damaged (sha256 is not the manifest's); run the build command again"]
@@ -208,7 +207,7 @@ def _words_fault(directory: str, manifest: dict[str, Any]) -> list[str]:
 def _size_fault(directory: str, expected: ShardInfo) -> str | None:
     path = os.path.join(directory, expected.file)
     for needed in (path, index_path(path)):
-        if not tf.io.gfile.exists(needed):
+        if not filesystem.exists(needed):
             return f"{os.path.basename(needed)}: missing; run the build command again"
     try:
         found = read_info(path)

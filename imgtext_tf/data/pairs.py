@@ -11,7 +11,7 @@ import os
 import pathlib
 from collections.abc import Iterator, Sequence
 
-from imgtext_tf import untrusted
+from imgtext_tf import filesystem, untrusted
 from imgtext_tf.data.shard_files import BadRecord
 from imgtext_tf.data.text import as_text, split_sentences
 
@@ -57,6 +57,7 @@ def read(path: str | os.PathLike, images_dir: str | os.PathLike | None = None) -
     Raises:
         PairsError: if there is no such file or folder, or it is of another kind.
     """
+    filesystem.must_be_local(path, "pairs to predict are read file by file; copy them here")
     path = pathlib.Path(path)
     if path.is_dir():
         return _of_folder(path)

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from pathlib import Path
 
 import numpy as np
 
-from imgtext_tf import untrusted
+from imgtext_tf import filesystem, untrusted
 from imgtext_tf.data.captions import END, START, CaptionError, Captions
 from imgtext_tf.data.text import Vocabulary
 
@@ -56,14 +55,16 @@ def read_precomputed(directory: str | os.PathLike, split: str) -> Precomputed:
         CaptionError: naming the file, if shapes do not fit, a file is missing or a line is empty.
     """
     names = [split, "dev"] if split == "val" else [split]
-    name = next((n for n in names if Path(directory, f"{n}_ims.npy").exists()), names[-1])
-    path, text_path = (Path(directory, f"{name}_{end}") for end in ("ims.npy", "caps.txt"))
+    name = next(
+        (n for n in names if filesystem.exists(os.path.join(directory, f"{n}_ims.npy"))), names[-1]
+    )
+    path, text_path = (os.path.join(directory, f"{name}_{end}") for end in ("ims.npy", "caps.txt"))
     try:
         features = untrusted.load_npy(path, mmap=True)
         # Not splitlines(): a caption may hold U+2028 and the like.
-        lines = text_path.read_bytes().decode("utf-8-sig").removesuffix("\n").split("\n")
+        lines = filesystem.read_bytes(text_path).decode("utf-8-sig").removesuffix("\n").split("\n")
     except (OSError, ValueError) as error:
-        raise CaptionError(f"{path} and {text_path.name}: {error}") from error
+        raise CaptionError(f"{path} and {os.path.basename(text_path)}: {error}") from error
     texts = tuple(line.strip() for line in lines)
     shaped = features.ndim in (2, 3) and 0 not in features.shape
     if not shaped or not np.issubdtype(features.dtype, np.floating):
@@ -75,8 +76,8 @@ def read_precomputed(directory: str | os.PathLike, split: str) -> Precomputed:
     images, rest = divmod(len(texts), max(1, len(features)))
     if rest or not images:
         raise CaptionError(
-            f"{text_path}: {len(texts)} captions for {len(features)} rows of {path.name}: their "
-            "number must be that of the rows or a multiple of it"
+            f"{text_path}: {len(texts)} captions for {len(features)} rows of "
+            f"{os.path.basename(path)}: their number must be that of the rows or a multiple of it"
         )
     image_of = np.arange(len(texts)) // images
     if images == 1:

@@ -17,15 +17,19 @@ import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
-from imgtext_tf import untrusted
-from imgtext_tf.data import examples
+from imgtext_tf import filesystem, untrusted
+from imgtext_tf.data import examples, feature_tasks
+from imgtext_tf.data.feature_tasks import Encoder, FeatureTask
 from imgtext_tf.data.features import FeatureCache, FeatureError, distinct_images
 from imgtext_tf.data.files import read_json, write_json
+from imgtext_tf.data.runners import LOCAL, Runner
 from imgtext_tf.data.shape_batches import image_batches
 from imgtext_tf.data.shards import (
     MANIFEST,
+    ShardInfo,
     ShardReader,
     read_info,
+    read_records,
     shard_path,
     write_manifest,
     write_shard,
@@ -79,12 +83,13 @@ def read_regions(directory: str | os.PathLike, image_ids: Sequence[str] | np.nda
 def write_region_cache(
     directory: str | os.PathLike,
     readers: Sequence[ShardReader],
-    encode_batch: Callable[[tf.Tensor], Any],
+    encode_batch: Callable[[tf.Tensor], Any] | Encoder,
     *,
     longest_side: int,
     fingerprint: Mapping[str, Any],
     batch_size: int = 32,
     images_per_shard: int = _PER_SHARD,
+    runner: Runner = LOCAL,
 ) -> None:
     """Computes the region vectors of every distinct image of some splits.
 
@@ -93,25 +98,32 @@ def write_region_cache(
     Args:
         directory: of the cache.
         readers: splits of records with images.
-        encode_batch: [B, H, W, 3] float32 in [0, 1] -> [B, R, C] float.
+        encode_batch: [B, H, W, 3] float32 in [0, 1] -> [B, R, C] float; a function or an
+            `Encoder`.
         longest_side: see `shape_batches.scaled_shape`.
         fingerprint: what the vectors depend on, JSON values.
         batch_size: most images of a call.
         images_per_shard: about how many rows a shard has.
+        runner: what computes the shards; several processes or Beam need an `Encoder`.
 
     Raises:
         FeatureError: if the folder holds vectors of something else, or a vector is not finite.
         images.ImageError: naming an image that cannot be decoded.
     """
     work = distinct_images(readers)
-    names = [name for name, *_ in work]
-
-    def batches(places: np.ndarray) -> Iterator[tuple[list[str], tf.Tensor]]:
-        return _batches(readers, [work[place] for place in places], longest_side, batch_size)
-
     build = dict(fingerprint) | {"longest_side": longest_side}
-    kind = readers[0].manifest["kind"]
-    _write(directory, names, batches, encode_batch, build, kind, images_per_shard)
+
+    def write_shards(parts: list[tuple[str, list]], bar: tqdm) -> dict[str, ShardInfo]:
+        infos = {}
+        for task, info in feature_tasks.write_shards(
+            write_regions, readers, parts, encode_batch, runner=runner, directory=directory,
+            longest_side=longest_side, batch_size=batch_size,
+        ):  # fmt: skip
+            infos[task.path] = info
+            bar.update(len(task.work))
+        return infos
+
+    _write(directory, work, write_shards, build, readers[0].manifest["kind"], images_per_shard)
 
 
 def pool_feature_cache(
@@ -139,51 +151,63 @@ def pool_feature_cache(
     names = sorted(set(image_ids))
     rows = cache.lookup(names)
 
-    def batches(places: np.ndarray) -> Iterator[tuple[list[str], np.ndarray]]:
-        for part in np.array_split(places, -(-len(places) // 128)):
-            yield [names[place] for place in part], cache.read(rows[part])
+    def batches(part: list[tuple[str, int]]) -> Iterator[tuple[list[str], np.ndarray]]:
+        for places in np.array_split(np.arange(len(part)), -(-len(part) // 128)):
+            yield [part[p][0] for p in places], cache.read(np.array([part[p][1] for p in places]))
+
+    def write_shards(parts: list[tuple[str, list]], bar: tqdm) -> dict[str, ShardInfo]:
+        infos = {}
+        for path, part in parts:
+            info = read_info(path)
+            infos[path] = info or write_shard(path, "feature", _records(batches(part), pool))
+            bar.update(len(part))
+        return infos
 
     build = dict(fingerprint) | {"maps": cache.fingerprint}
-    _write(directory, names, batches, pool, build, kind, _PER_SHARD)
+    work = list(zip(names, rows.tolist(), strict=True))
+    _write(directory, work, write_shards, build, kind, _PER_SHARD)
 
 
 def _write(
     directory: str | os.PathLike,
-    names: list[str],
-    batches: Callable[[np.ndarray], Iterator[tuple[list[str], Any]]],
-    encode_batch: Callable[[Any], Any],
+    work: list[tuple],
+    write_shards: Callable[[list[tuple[str, list]], tqdm], dict[str, ShardInfo]],
     build: dict[str, Any],
     kind: str,
     images_per_shard: int,
 ) -> None:
-    """Writes the shards that are missing, and the manifest."""
-    digest = hashlib.sha256("\n".join(names).encode()).hexdigest()
+    """Writes the shards that are missing, and the manifest; `work` begins with images' names."""
+    digest = hashlib.sha256("\n".join(name for name, *_ in work).encode()).hexdigest()
     build = json.loads(json.dumps(build | {"images": digest}))
     _claim(directory, build)
-    if tf.io.gfile.exists(os.path.join(directory, MANIFEST)):
+    if filesystem.exists(os.path.join(directory, MANIFEST)):
         return
-    count = -(-len(names) // images_per_shard)
-    infos, shapes = [], []
-    with tqdm(total=len(names), desc="region vectors", unit="image") as bar:
-        for number, places in enumerate(np.array_split(np.arange(len(names)), count)):
-            path = shard_path(directory, _NAME, _SPLIT, number, count)
-            info = read_info(path)
-            if info is None:
-                info = write_shard(path, "feature", _records(batches(places), encode_batch, bar))
-            else:
-                bar.update(len(places))
-            infos.append(info)
-            shapes.append(_largest_shape(path))
-    regions, channels = np.max(shapes, axis=0).tolist()
+    count = -(-len(work) // images_per_shard)
+    parts = [
+        (shard_path(directory, _NAME, _SPLIT, number, count), [work[place] for place in places])
+        for number, places in enumerate(np.array_split(np.arange(len(work)), count))
+    ]
+    with tqdm(total=len(work), desc="region vectors", unit="image") as bar:
+        infos = write_shards(parts, bar)
+    regions, channels = np.max([_largest_shape(path) for path, _ in parts], axis=0).tolist()
     write_manifest(
         directory,
         name=_NAME,
         record_kind="feature",
         kind=kind,
         build=build,
-        splits={_SPLIT: infos},
+        splits={_SPLIT: [infos[path] for path, _ in parts]},
         notes={"regions": regions, "channels": channels},
     )
+
+
+def write_regions(
+    task: FeatureTask, readers: Sequence[ShardReader], encode_batch: Callable[[tf.Tensor], Any]
+) -> ShardInfo:
+    """Writes the shard of a task; see `feature_tasks`."""
+    how = dict(task.how)
+    batches = _batches(readers, task.work, how["longest_side"], how["batch_size"])
+    return write_shard(task.path, "feature", _records(batches, encode_batch))
 
 
 def _batches(
@@ -203,10 +227,9 @@ def _batches(
 
 
 def _records(
-    batches: Iterator[tuple[list[str], Any]], encode_batch: Callable[[Any], Any], bar: tqdm
+    batches: Iterator[tuple[list[str], Any]], encode_batch: Callable[[Any], Any]
 ) -> Iterator[dict[str, Any]]:
     for names, batch in batches:
-        bar.update(len(names))
         found = np.asarray(encode_batch(batch), np.float32)
         if found.ndim != 3 or len(found) != len(names):
             raise FeatureError(f"the encoder gives {found.shape}, not [B, R, C]")
@@ -227,15 +250,14 @@ def _records(
 
 def _largest_shape(path: str) -> np.ndarray:
     """[2]: regions and channels of the largest row of a shard."""
-    batches = tf.data.TFRecordDataset(path).batch(_CHUNK)
-    shapes = [examples.decode("feature", batch, fields=["shape"])["shape"] for batch in batches]
-    return np.max([shape.to_tensor().numpy().max(axis=0) for shape in shapes], axis=0)
+    shapes = [examples.from_bytes("feature", data)["shape"] for data in read_records(path)]
+    return np.max(shapes, axis=0)
 
 
 def _claim(directory: str | os.PathLike, build: Mapping[str, Any]) -> None:
     """Notes whose vectors a folder holds, or compares."""
     path = os.path.join(directory, _FINGERPRINT)
-    if not tf.io.gfile.exists(path):
+    if not filesystem.exists(path):
         write_json(path, build)
         return
     found = read_json(path)

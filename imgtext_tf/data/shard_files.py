@@ -6,20 +6,19 @@ See `imgtext_tf.data.shards` for the layout of a dataset directory.
 from __future__ import annotations
 
 import collections
-import contextlib
 import dataclasses
 import io
 import itertools
 import json
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from imgtext_tf import untrusted
+from imgtext_tf import filesystem, untrusted
 from imgtext_tf.data import examples
 from imgtext_tf.data.checks import check_index
 from imgtext_tf.data.files import (
@@ -148,9 +147,9 @@ def write_shard(
         finally:
             with disk_errors(path):
                 writer.close()
-        with disk_errors(path), contextlib.suppress(FileNotFoundError):
+        with disk_errors(path):
             # From here on the shard is another one: its old index must not vouch for it.
-            os.remove(index_path(path))
+            filesystem.remove(index_path(path))
         sha256 = sha256_of(temporary)
     meta = {"file": os.path.basename(path), "kind": kind, "bytes": offset, "sha256": sha256}
     write_file(index_path(path), _index_bytes(rows, texts, {**meta, "bad": bad}))
@@ -166,10 +165,10 @@ def read_info(path: str | os.PathLike) -> ShardInfo | None:
         ShardError: if shard and index disagree in size, or the index is unreadable.
     """
     path = os.fspath(path)
-    if not (tf.io.gfile.exists(path) and tf.io.gfile.exists(index_path(path))):
+    if not (filesystem.exists(path) and filesystem.exists(index_path(path))):
         return None
     index = read_index(path)
-    meta, size = index["meta"], tf.io.gfile.stat(path).length
+    meta, size = index["meta"], filesystem.size(path)
     if size != meta["bytes"] or meta["file"] != os.path.basename(path):
         raise ShardError(
             f"{path}: has {size} bytes, its index is of {meta['file']} with {meta['bytes']}; "
@@ -206,8 +205,22 @@ def read_index(path: str | os.PathLike) -> dict[str, Any]:
         index["texts"] = None if texts is None else untrusted.parse_json(texts.tobytes())
         check_index(index, COLUMNS)
         return index
-    except (OSError, tf.errors.OpError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise ShardError(f"{index_path(path)}: unreadable ({error}); {BUILD_AGAIN}") from error
+
+
+def read_records(path: str | os.PathLike) -> Iterator[bytes]:
+    """The serialised records of a finished shard, in their order.
+
+    Raises:
+        ShardError: if its index cannot be read.
+        OSError: if the shard itself cannot be read.
+    """
+    index = read_index(path)
+    with filesystem.open_binary(path) as file:
+        for offset, size in zip(index["offset"].tolist(), index["size"].tolist(), strict=True):
+            file.seek(offset + HEADER_BYTES)
+            yield file.read(size)
 
 
 def _index_bytes(rows: list[tuple], texts: list[list[str]], meta: dict) -> bytes:

@@ -6,13 +6,14 @@ class, source, ids). It is written after its shard, so its presence says that th
 `manifest.json` names every file with size and sha256; `features.json` and `dataset_info.json` let
 TensorFlow Datasets read the shards; `words-train.tsv` counts the words of the train split.
 
-Equal records give equal bytes in all these files. Shards are written to a local disk; they can be
-read from any file system of `tf.io.gfile`.
+Equal records give equal bytes in all these files. Directories may be remote, see
+`imgtext_tf.filesystem`.
 """
 
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 import struct
@@ -20,7 +21,6 @@ from collections.abc import Mapping
 from typing import Any, BinaryIO
 
 import numpy as np
-import tensorflow as tf
 
 from imgtext_tf.data.files import ShardError, open_binary
 from imgtext_tf.data.manifest import MANIFEST, WORDS, load_manifest, verify, write_manifest
@@ -34,6 +34,7 @@ from imgtext_tf.data.shard_files import (
     parse_shard_name,
     read_index,
     read_info,
+    read_records,
     shard_path,
     write_shard,
 )
@@ -52,6 +53,7 @@ __all__ = [
     "parse_shard_name",
     "read_index",
     "read_info",
+    "read_records",
     "shard_path",
     "verify",
     "write_manifest",
@@ -127,7 +129,7 @@ class ShardReader:
                 with open_binary(path) as file:
                     for place in places:
                         found[place] = self._read_one(file, int(rows[place]), path)
-            except (OSError, tf.errors.OpError) as error:
+            except OSError as error:
                 raise ShardError(f"{path}: cannot be read ({error}); {BUILD_AGAIN}") from error
         return found
 
@@ -147,7 +149,7 @@ def digest(manifest: Mapping[str, Any]) -> str:
 
 
 def _read_at(file: BinaryIO, size: int, offset: int) -> bytes:
-    if isinstance(file, tf.io.gfile.GFile):
-        file.seek(offset)
-        return file.read(size)
-    return os.pread(file.fileno(), size, offset)
+    if isinstance(file, io.FileIO):
+        return os.pread(file.fileno(), size, offset)
+    file.seek(offset)
+    return file.read(size)

@@ -11,11 +11,11 @@ import itertools
 import os
 import re
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 
 import tensorflow as tf
 import tensorflow_text as tf_text
 
+from imgtext_tf import filesystem
 from imgtext_tf.data.files import write_file
 
 PAD = 0
@@ -213,7 +213,7 @@ class Vocabulary:
             ValueError: if a line of the file is not `word<TAB>count`.
         """
         if not isinstance(counts, Mapping):
-            counts = _read_counts(Path(counts))
+            counts = _read_counts(counts)
         ranked = sorted(counts, key=lambda word: (-counts[word], word))
         return cls([word for word in ranked if counts[word] >= min_count][:max_size])
 
@@ -235,7 +235,7 @@ class Vocabulary:
         """
         try:
             # Not splitlines(): only "\n" ends a word here.
-            return cls(Path(path).read_bytes().decode("utf-8").split("\n")[:-1])
+            return cls(filesystem.read_bytes(path).decode("utf-8").split("\n")[:-1])
         except ValueError as error:
             raise ValueError(f"{path} is no vocabulary file: {error}") from error
 
@@ -266,9 +266,9 @@ class Vocabulary:
         return self._table
 
 
-def _read_counts(path: Path) -> dict[str, int]:
+def _read_counts(path: str | os.PathLike) -> dict[str, int]:
     counts = {}
-    for number, line in enumerate(path.read_bytes().decode("utf-8").split("\n")[:-1], start=1):
+    for number, line in enumerate(filesystem.read_text(path).split("\n")[:-1], start=1):
         word, tab, count = line.partition("\t")
         if not tab or not count.isdigit():
             raise ValueError(f"{path}, line {number}: expected word<TAB>count, found {line!r}")

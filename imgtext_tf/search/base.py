@@ -14,7 +14,7 @@ from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
-from imgtext_tf import untrusted
+from imgtext_tf import filesystem, untrusted
 
 _META, _IDS, _VECTORS = "index.json", "ids.txt", "vectors.npy"
 _FEW = 1 << 14  # rows normalised at a time
@@ -157,6 +157,7 @@ class Index(abc.ABC):
         Raises:
             SearchError: if the disk is full or broken; an index that was there is as it was.
         """
+        filesystem.must_be_local(directory, "an index is mapped into memory; copy the folder")
         folder = pathlib.Path(directory)
         try:
             self._save_all(folder)
@@ -246,6 +247,7 @@ def read_description(directory: str | os.PathLike) -> dict[str, Any]:
     Raises:
         SearchError: if there is none.
     """
+    filesystem.must_be_local(directory, "an index is mapped into memory; copy the folder")
     path = pathlib.Path(directory) / _META
     try:
         meta = untrusted.read_json(path)

@@ -2,7 +2,7 @@
 
 Whatever is wrong with such a file is a `DamagedError` that names it. Nothing here runs code of a
 file, follows a path out of its folder, waits for a device, or takes memory that the file's size
-does not bound.
+does not bound. Files lie anywhere that `imgtext_tf.filesystem` reads.
 """
 
 from imgtext_tf.untrusted.arrays import load_model, load_npy, load_npz, load_weights
@@ -14,6 +14,7 @@ from imgtext_tf.untrusted.paths import (
     below,
     read_bytes,
     read_lines,
+    size_of,
 )
 from imgtext_tf.untrusted.tables import read_table
 
@@ -33,4 +34,5 @@ __all__ = [
     "read_json",
     "read_lines",
     "read_table",
+    "size_of",
 ]

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from imgtext_tf.untrusted.paths import DamagedError
+from imgtext_tf import filesystem
+from imgtext_tf.untrusted.paths import DamagedError, size_of
 
 _EXPANSION, _SMALL = 20, 2**26  # how much larger than its archive a model may be
 _SHOWN = 500
@@ -27,19 +28,18 @@ def load_npz(path: str | os.PathLike, data: bytes | None = None) -> dict[str, np
         FileNotFoundError: if it is missing.
     """
     try:
-        if data is None:
-            size = os.path.getsize(path)
-        else:
-            size = len(data)
-        with zipfile.ZipFile(path if data is None else io.BytesIO(data)) as archive:
-            members = archive.infolist()
-        # savez stores; what is compressed could be of any size.
-        if any(m.compress_type != zipfile.ZIP_STORED for m in members):
-            raise DamagedError("holds compressed arrays")
-        if sum(member.file_size for member in members) > size:
-            raise DamagedError("announces more bytes than it has")
-        with np.load(path if data is None else io.BytesIO(data), allow_pickle=False) as arrays:
-            return {name: np.asarray(arrays[name]) for name in arrays.files}
+        size = size_of(path) if data is None else len(data)
+        with filesystem.open_binary(path) if data is None else io.BytesIO(data) as file:
+            with zipfile.ZipFile(file) as archive:
+                members = archive.infolist()
+            # savez stores; what is compressed could be of any size.
+            if any(m.compress_type != zipfile.ZIP_STORED for m in members):
+                raise DamagedError("holds compressed arrays")
+            if sum(member.file_size for member in members) > size:
+                raise DamagedError("announces more bytes than it has")
+            file.seek(0)
+            with np.load(file, allow_pickle=False) as arrays:
+                return {name: np.asarray(arrays[name]) for name in arrays.files}
     except FileNotFoundError:
         raise
     except Exception as error:  # NumPy's and zip's parsers raise whatever they trip over
@@ -47,14 +47,19 @@ def load_npz(path: str | os.PathLike, data: bytes | None = None) -> dict[str, np
 
 
 def load_npy(path: str | os.PathLike, *, mmap: bool = False) -> np.ndarray:
-    """An array that `np.save` wrote; with `mmap` it stays in its file.
+    """An array that `np.save` wrote; with `mmap` it stays in its file, or a remote one's copy.
 
     Raises:
         DamagedError: naming the file.
         FileNotFoundError: if it is missing.
     """
     try:
-        found = np.load(path, mmap_mode="r" if mmap else None, allow_pickle=False)
+        size_of(path)
+        if mmap:
+            found = np.load(filesystem.local_copy(path), mmap_mode="r", allow_pickle=False)
+        else:
+            with filesystem.open_binary(path) as file:
+                found = np.load(file, allow_pickle=False)
         if not isinstance(found, np.ndarray):
             found.close()
             raise DamagedError("it is an archive of arrays")
@@ -77,10 +82,11 @@ def load_model(path: str | os.PathLike) -> Any:
 
     path = os.fspath(path)
     try:
-        os.stat(path)
-        if zipfile.is_zipfile(path):
-            _check_archive(path)
-        model = keras.saving.load_model(path, compile=False, safe_mode=True)
+        local = filesystem.local_copy(path)
+        os.stat(local)
+        if zipfile.is_zipfile(local):
+            _check_archive(local)
+        model = keras.saving.load_model(local, compile=False, safe_mode=True)
         if not isinstance(model, keras.Model):
             raise DamagedError(f"it holds a {type(model).__name__}")
         return model
@@ -102,7 +108,7 @@ def load_weights(model: Any, path: str | os.PathLike) -> None:
         DamagedError: naming the file, if it is damaged or of another model.
     """
     try:
-        model.load_weights(path)
+        model.load_weights(filesystem.local_copy(path))
     except Exception as error:
         raise DamagedError(f"{path}: holds no weights of {model.name} ({_short(error)})") from error
 

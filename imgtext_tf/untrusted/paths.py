@@ -8,6 +8,8 @@ import re
 import stat
 from collections.abc import Iterator
 
+from imgtext_tf import filesystem
+
 MAX_FILE_BYTES = 2**29  # of an image or a text; annotations may be larger
 MAX_LINE_BYTES = 2**26  # of a JSONL file
 
@@ -22,7 +24,7 @@ def below(root: str | os.PathLike, relative: object, *, absolute: bool = False) 
     Args:
         root: the folder.
         relative: what the file says.
-        absolute: whether an absolute path may stand there, if it leads below the root.
+        absolute: whether an absolute or remote path may stand there, if it leads below the root.
 
     Raises:
         ValueError: if the path is empty, no string, or leaves the root ("../", "/etc", "C:\\").
@@ -33,7 +35,11 @@ def below(root: str | os.PathLike, relative: object, *, absolute: bool = False) 
         os.fsencode(relative)
     except UnicodeError:
         raise ValueError(f"image path {relative!r:.80} can be no file's name") from None
-    if absolute and os.path.isabs(relative):
+    if absolute and filesystem.SCHEME.match(relative):
+        relative = relative.removeprefix(f"{os.fspath(root).rstrip('/')}/")
+        if filesystem.SCHEME.match(relative):
+            raise ValueError(f"image path {relative!r:.80} leaves the image folder {root}")
+    elif absolute and os.path.isabs(relative):
         inside = os.path.relpath(os.path.normpath(relative), os.path.abspath(root))
         relative = relative if inside.startswith("..") else inside
     parts = pathlib.PurePosixPath(relative.replace("\\", "/"))
@@ -43,6 +49,26 @@ def below(root: str | os.PathLike, relative: object, *, absolute: bool = False) 
             "that holds all images, and paths below it"
         )
     return os.path.join(root, *parts.parts)
+
+
+def size_of(path: str | os.PathLike) -> int:
+    """The bytes of a regular file, local or remote.
+
+    Raises:
+        DamagedError: if it is no regular file.
+        OSError: if it is missing.
+    """
+    if filesystem.is_remote(path):
+        if filesystem.isdir(path):
+            raise DamagedError(f"{path}: is no regular file")
+        return filesystem.size(path)
+    try:
+        status = os.stat(path)
+    except ValueError as error:  # NUL bytes, lone surrogates
+        raise DamagedError(f"{os.fspath(path)!r:.80} can be no file's name") from error
+    if not stat.S_ISREG(status.st_mode):
+        raise DamagedError(f"{path}: is no regular file")
+    return status.st_size
 
 
 def read_bytes(path: str | os.PathLike, *, most: int | None = MAX_FILE_BYTES) -> bytes:
@@ -56,21 +82,15 @@ def read_bytes(path: str | os.PathLike, *, most: int | None = MAX_FILE_BYTES) ->
         DamagedError: if it is no regular file, or too large.
         OSError: if it cannot be read.
     """
-    try:
-        status = os.stat(path)
-    except ValueError as error:  # NUL bytes, lone surrogates
-        raise DamagedError(f"{os.fspath(path)!r:.80} can be no file's name") from error
-    if not stat.S_ISREG(status.st_mode):
-        raise DamagedError(f"{path}: is no regular file")
-    if most is not None and status.st_size > most:
-        raise DamagedError(f"{path}: has {status.st_size} bytes, more than {most}; split it")
-    with open(path, "rb") as file:
-        return file.read()
+    size = size_of(path)
+    if most is not None and size > most:
+        raise DamagedError(f"{path}: has {size} bytes, more than {most}; split it")
+    return filesystem.read_bytes(path)
 
 
 def read_lines(path: str | os.PathLike, *, most: int = MAX_LINE_BYTES) -> Iterator[bytes]:
     """The lines of a file, as a stream; of one that is too long the first `most + 1` bytes."""
-    with open(path, "rb") as file:
+    with filesystem.open_binary(path) as file:
         while line := file.readline(most + 1):
             rest = line
             while len(rest) > most and not rest.endswith(b"\n"):

@@ -6,10 +6,10 @@ import csv
 import io
 import os
 import re
-import stat
 from collections.abc import Collection, Iterator
 
-from imgtext_tf.untrusted.paths import DamagedError
+from imgtext_tf import filesystem
+from imgtext_tf.untrusted.paths import DamagedError, size_of
 
 _SENTINEL = "\0end\0"
 _SURROGATE = re.compile("[\ud800-\udfff]")
@@ -41,12 +41,10 @@ def read_table(
             ends: then rows were lost.
         OSError: if the file cannot be read.
     """
-    if not stat.S_ISREG(os.stat(path).st_mode):
-        raise DamagedError(f"{path}: is no regular file")
-    csv.field_size_limit(max(csv.field_size_limit(), os.path.getsize(path) + len(_SENTINEL)))
+    csv.field_size_limit(max(csv.field_size_limit(), size_of(path) + len(_SENTINEL)))
     how = {"delimiter": delimiter, "quoting": quoting}
     # Bytes that are no UTF-8 are carried along, so that they cost their own row only.
-    with open(path, encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
+    with filesystem.open_text(path, "utf-8-sig", errors="surrogateescape", newline="") as file:
         rows = csv.reader(_ended(file), **how)
         try:
             header, start = [] if header is None else header, 1

@@ -17,6 +17,7 @@ from experiments import (
     common_flags,
     edit_phrases,
     evaluate_zero_shot,
+    export_embeddings,
     export_phrases,
     fusion_data,
     fusion_experiment,
@@ -24,6 +25,7 @@ from experiments import (
     fusion_phrases,
     fusion_report,
     generate_phrases,
+    make_prototypes,
     phrase_data,
     phrase_experiment,
     phrase_flags,
@@ -33,8 +35,8 @@ from experiments import (
 )
 from experiments.phrase_generation import PhraseGenerator
 from imgtext_tf import label_figures, prototypes, runs
+from imgtext_tf.data import embeddings, examples, shards
 from imgtext_tf.data import photos as photo_pipelines
-from imgtext_tf.data import shards
 from tests.experiments import shah_data_set
 from tests.experiments.shah_data_set import WORDS
 
@@ -520,3 +522,114 @@ def test_a_result_has_what_tables_need(fusion, data):
     assert runs.read_json(data / "fusion" / "settings.json")["script"] == (
         "experiments.train_fusion"
     )
+
+
+# Embeddings and prototypes, shard by shard
+
+
+@pytest.fixture(scope="module")
+def in_three_shards(data):
+    """The photos with queries in three train shards."""
+    folder, records = data / "queries3", {}
+    for split in ("train", "val"):
+        reader = shards.ShardReader(data / "queries", split)
+        found = [examples.from_bytes("image_query", one) for one in reader.read(range(len(reader)))]
+        records[split] = found
+    infos = {}
+    for split, count in (("train", 3), ("val", 1)):
+        for number in range(count):
+            path = shards.shard_path(folder, "queries", split, number, count)
+            part = records[split][number::count]
+            infos.setdefault(split, []).append(shards.write_shard(path, "image_query", part))
+    shards.write_manifest(
+        folder, name="queries", record_kind="image_query", kind="synthetic", build={}, splits=infos
+    )
+    return str(folder)
+
+
+def exported(phrases, folder, output, **more):
+    settings = export_embeddings.Settings(
+        phrases[0].run_dir, folder, str(output), batch_size=8, **more
+    )
+    return export_embeddings.run(settings)
+
+
+def prototypes_of(phrases, folder, vectors, output, **more):
+    return make_prototypes.run(
+        make_prototypes.Settings(phrases[0].run_dir, folder, str(vectors), str(output), **more)
+    )
+
+
+def bytes_of(folder):
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in sorted(pathlib.Path(folder).rglob("*"))
+        if path.is_file()
+    }
+
+
+def test_exported_embeddings_are_those_of_the_run(phrases, in_three_shards, tmp_path):
+    manifest = exported(phrases, in_three_shards, tmp_path / "out")
+    assert (manifest["rows"], manifest["dim"], len(manifest["shards"])) == (48, 8, 3)
+    found = embeddings.EmbeddingShards(tmp_path / "out")
+    rows = dict(
+        zip(
+            [name for ids, _ in found for name in ids],
+            np.concatenate([vectors for _, vectors in found]),
+            strict=True,
+        )
+    )
+    paths = [str(pathlib.Path(in_three_shards).parent / "photos" / name) for name in rows]
+    again = PhraseGenerator(phrases[0].run_dir).embed(paths)
+    np.testing.assert_allclose(np.array(list(rows.values())), again, rtol=1e-4, atol=1e-5)
+    # A stopped export goes on, and ends with the same bytes.
+    before = bytes_of(tmp_path / "out")
+    (tmp_path / "out" / "embeddings-train-00001-of-00003.json").unlink()
+    (tmp_path / "out" / embeddings.MANIFEST).unlink()
+    exported(phrases, in_three_shards, tmp_path / "out")
+    assert bytes_of(tmp_path / "out") == before
+    with pytest.raises(shards.ShardError, match="side = 'image', not 'text'"):
+        exported(phrases, in_three_shards, tmp_path / "out", side="text")
+    with pytest.raises(ValueError, match="phrase_generator has no embeddings of side 'text'"):
+        exported(phrases, in_three_shards, tmp_path / "text", side="text")
+    path = tmp_path / "out" / "embeddings-train-00002-of-00003.npy"
+    path.write_bytes(path.read_bytes()[:-1] + b"\0")
+    with pytest.raises(shards.ShardError, match="00002-of-00003.npy: it or its ids are damaged"):
+        found.read(2)
+
+
+def test_prototypes_of_shards_are_those_of_one_pass(phrases, in_three_shards, tmp_path):
+    """Equation 2, whoever sums the shards and in whatever order."""
+    exported(phrases, in_three_shards, tmp_path / "vectors")
+    found = prototypes_of(phrases, in_three_shards, tmp_path / "vectors", tmp_path / "out")
+    own = prototypes.Prototypes.load(pathlib.Path(phrases[0].run_dir, phrase_report.PROTOTYPES))
+    names, vectors, counts = found.vectors()
+    expected_names, expected, expected_counts = own.vectors()
+    assert names == expected_names and counts.tolist() == expected_counts.tolist()
+    np.testing.assert_allclose(vectors, expected, rtol=1e-4, atol=1e-5)
+    # The sums of the shards stand; those that are missing are made anew, last ones first.
+    before = bytes_of(tmp_path / "out")
+    for number in (0, 1):
+        (tmp_path / "out" / f"sums-0000{number}-of-00003.npz").unlink()
+    prototypes_of(phrases, in_three_shards, tmp_path / "vectors", tmp_path / "out")
+    assert bytes_of(tmp_path / "out") == before
+    with pytest.raises(shards.ShardError, match="has 3 shards, split val of .* 1"):
+        prototypes_of(phrases, in_three_shards, tmp_path / "vectors", tmp_path / "val", split="val")
+
+
+@pytest.mark.heavy
+def test_beam_embeds_and_sums_with_the_bytes_of_the_local_runner(
+    phrases, in_three_shards, tmp_path
+):
+    pytest.importorskip("apache_beam", reason="Apache Beam is not installed: .[beam] brings it")
+    beam = {
+        "runner": "beam",
+        "beam_options": ("direct_running_mode=multi_processing", "direct_num_workers=2"),
+    }
+    for name, more in (("local", {}), ("beam", beam)):
+        exported(phrases, in_three_shards, tmp_path / name, **more)
+        prototypes_of(
+            phrases, in_three_shards, tmp_path / name, tmp_path / f"{name}-prototypes", **more
+        )
+    assert bytes_of(tmp_path / "beam") == bytes_of(tmp_path / "local")
+    assert bytes_of(tmp_path / "beam-prototypes") == bytes_of(tmp_path / "local-prototypes")

@@ -69,8 +69,8 @@ def test_a_cache_is_computed_in_32_bits():
     training.set_precision(True, scaled=False)
     try:
         given = {"backbone": "small_cnn", "backbone_weights": "none", "image_size": 32}
-        cached = matching_data._encoder(Settings(run_dir="", **given))
-        live = matching_data._encoder(Settings(run_dir="", live_images=True, **given))
+        cached = matching_data.open_encoder(Settings(run_dir="", **given))
+        live = matching_data.open_encoder(Settings(run_dir="", live_images=True, **given))
         assert keras.config.dtype_policy().name == "mixed_bfloat16"
     finally:
         training.set_precision(False)

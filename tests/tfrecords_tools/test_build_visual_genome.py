@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 
 from imgtext_tf.data import examples, shards
-from tfrecords_tools import build_visual_genome
+from tfrecords_tools import build_visual_genome, region_shards
 from tfrecords_tools.build_settings import BuildError
 from tfrecords_tools.readers import base, visual_genome
 
@@ -120,7 +120,7 @@ def test_the_longest_side_is_met_exactly(settings, files, tmp_path):
     files.jpeg(tmp_path / "long.jpg", 0, size=(337, 1024))
     image = visual_genome.RegionImage("0", str(tmp_path / "long.jpg"), ("a",), ("0",), ())
     name = hashlib.sha256((tmp_path / "long.jpg").read_bytes()).hexdigest()[:16]
-    task = build_visual_genome.Task("", [image], {image.image_path: name}, 576)
-    (record,) = build_visual_genome._records(task)
+    task = region_shards.RegionTask("", [image], {image.image_path: name}, 576)
+    (record,) = region_shards._records(task)
     assert (record["height"], record["width"]) == (190, 576)
     assert tf.io.decode_jpeg(record["image"]).shape == (190, 576, 3)

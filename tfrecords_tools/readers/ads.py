@@ -11,6 +11,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterator
 
+from imgtext_tf import filesystem
 from tfrecords_tools.readers import base
 from tfrecords_tools.readers.karpathy import content_stems
 
@@ -49,7 +50,7 @@ def interdependent(
     Reference: Otto2020, Section 4.1.
     """
     folder = os.path.join(ads_dir, "image")
-    folder = folder if os.path.isdir(folder) else os.fspath(ads_dir)
+    folder = folder if filesystem.isdir(folder) else os.fspath(ads_dir)
     path = os.path.join(folder, "Slogans.json")
     slogans = base.read_object(path)
     accepted = _accepted(accept) if accept else None
@@ -115,7 +116,7 @@ def _product_words(folder: str, products: str | os.PathLike | None) -> dict[str,
 
 
 def _optional(path: str) -> list[tuple[str, list]]:
-    if not os.path.exists(path):
+    if not filesystem.exists(path):
         return []
     data = base.read_object(path)
     return [(image, values) for image, values in data.items() if isinstance(values, list)]
@@ -123,7 +124,7 @@ def _optional(path: str) -> list[tuple[str, list]]:
 
 def _topic_names(path: str) -> dict[str, str]:
     """Parses lines such as `1. "Restaurants, cafe, fast food" (ABBREVIATION: "restaurant")`."""
-    if not os.path.exists(path):
+    if not filesystem.exists(path):
         return {}
     data = base.read_bytes(path)
     # The official file is UTF-16LE, in some copies without its byte order mark.

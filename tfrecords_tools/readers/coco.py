@@ -6,12 +6,13 @@ with names such as train2017 and val2017.
 
 from __future__ import annotations
 
-import glob
+import fnmatch
 import hashlib
 import os
 from collections import defaultdict
 from collections.abc import Iterator
 
+from imgtext_tf import filesystem
 from tfrecords_tools.readers import base
 
 
@@ -42,7 +43,9 @@ def uncorrelated(
 
     Reference: Otto2020, Section 4.1.
     """
-    paths = sorted(glob.glob(os.path.join(coco_dir, "annotations", "captions_*.json")))
+    folder = os.path.join(coco_dir, "annotations")
+    names = filesystem.listdir(folder) if filesystem.isdir(folder) else []
+    paths = [os.path.join(folder, n) for n in fnmatch.filter(names, "captions_*.json")]
     if not paths:
         raise base.ReaderError(f"{coco_dir}: no annotations/captions_*.json")
     names = [os.path.basename(path)[len("captions_") : -len(".json")] for path in paths]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 
+from imgtext_tf import filesystem
 from tfrecords_tools.readers import base
 
 
@@ -33,8 +34,8 @@ def illustration(
     Reference: Otto2020, Section 4.1.
     """
     root = os.path.join(imagenet_dir, "train")
-    root = root if os.path.isdir(root) else os.fspath(imagenet_dir)
-    if not os.path.isdir(root):
+    root = root if filesystem.isdir(root) else os.fspath(imagenet_dir)
+    if not filesystem.isdir(root):
         raise base.ReaderError(f"{imagenet_dir}: no such folder")
     for name, record in base.read_json_lines(summaries):
         if isinstance(record, base.BadRecord):
@@ -69,7 +70,7 @@ def _pair(wnid: str, image_path: str, record: dict) -> base.Pair:
 
 def _images(folder: str) -> list[str]:
     try:
-        names = sorted(os.listdir(folder))
+        names = filesystem.listdir(folder)
     except (FileNotFoundError, NotADirectoryError):
         return []
     return [

@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 
+from imgtext_tf import filesystem
 from tfrecords_tools.readers import base
 
 
@@ -37,13 +38,13 @@ def read(
         synsets[wnid] = tuple(term.strip() for term in terms.split(",") if term.strip())
     synsets = dict(sorted(synsets.items()))
     train = os.path.join(images_dir, "train")
-    items = list(_by_folder("train", train if os.path.isdir(train) else images_dir, synsets))
+    items = list(_by_folder("train", train if filesystem.isdir(train) else images_dir, synsets))
     if not items:
         raise base.ReaderError(f"{images_dir}: no folder <wnid> with images; mend --images_dir")
     validation = os.path.join(images_dir, "val")
     items += _by_folder("val", validation, synsets)
     solution = os.path.join(folder, "LOC_val_solution.csv")
-    if os.path.exists(solution):
+    if filesystem.exists(solution):
         items += _flat(solution, validation, synsets)
     return synsets, items
 
@@ -51,7 +52,7 @@ def read(
 def _by_folder(split: str, root: str, synsets: dict) -> Iterator[tuple[str, str, str, str]]:
     for wnid in synsets:
         folder = os.path.join(root, wnid)
-        for name in sorted(os.listdir(folder)) if os.path.isdir(folder) else ():
+        for name in filesystem.listdir(folder) if filesystem.isdir(folder) else ():
             if name.lower().endswith(base.IMAGE_SUFFIXES):
                 yield split, f"{split}/{wnid}/{name}", os.path.join(folder, name), wnid
 

@@ -11,6 +11,7 @@ import os
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from imgtext_tf import filesystem
 from tfrecords_tools.readers import base
 
 
@@ -30,7 +31,7 @@ def pairs(
     Raises:
         base.ReaderError: if the file cannot be read.
     """
-    root = os.fspath(images_dir) if images_dir else os.path.dirname(os.path.abspath(path))
+    root = os.fspath(images_dir) if images_dir else os.path.dirname(filesystem.absolute(path))
     source = os.path.basename(path).split(".")[0]
     for name, record in base.read_json_lines(path):
         if isinstance(record, base.BadRecord):

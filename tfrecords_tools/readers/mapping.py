@@ -16,7 +16,7 @@ import os
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from imgtext_tf import untrusted
+from imgtext_tf import filesystem, untrusted
 from imgtext_tf.data.files import write_file
 from tfrecords_tools.readers import base, jsonl
 
@@ -79,7 +79,7 @@ def pairs(
         base.ReaderError: if the file cannot be read, or its suffix is unknown.
     """
     path = os.fspath(path)
-    root = os.fspath(images_dir) if images_dir else os.path.dirname(os.path.abspath(path))
+    root = os.fspath(images_dir) if images_dir else os.path.dirname(filesystem.absolute(path))
     suffix = os.path.splitext(path)[1]
     if suffix == ".jsonl":
         records = base.read_json_lines(path)
@@ -132,7 +132,7 @@ def _image_file(data: bytes, root: str) -> str:
         return data.decode("utf-8")
     name = hashlib.sha256(data).hexdigest()[:16] + suffix
     path = os.path.join(root, name)
-    if not os.path.exists(path):
+    if not filesystem.exists(path):
         write_file(path, data)
     return name
 
@@ -142,7 +142,9 @@ def _tfrecord(path: str) -> Iterator[tuple[str, dict | base.BadRecord]]:
     from google.protobuf.message import DecodeError
 
     try:
-        for number, data in enumerate(tf.data.TFRecordDataset(path).as_numpy_iterator()):
+        for number, data in enumerate(
+            tf.data.TFRecordDataset(filesystem.local_copy(path)).as_numpy_iterator()
+        ):
             name, record = f"{path} record {number}", {}
             try:
                 features = tf.train.Example.FromString(data).features.feature

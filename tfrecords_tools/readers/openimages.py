@@ -16,6 +16,7 @@ import itertools
 import os
 from collections.abc import Iterable, Iterator
 
+from imgtext_tf import filesystem
 from tfrecords_tools.readers import base
 
 FILES = {"train": ("train",), "val": ("validation", "val"), "test": ("test",)}
@@ -45,7 +46,7 @@ def read_classes(folder: str | os.PathLike) -> dict[str, str]:
 def read_trainable(folder: str | os.PathLike) -> list[str] | None:
     """The label ids of `classes-trainable.txt`; None where there is no such file."""
     path = os.path.join(folder, "classes-trainable.txt")
-    if not os.path.exists(path):
+    if not filesystem.exists(path):
         return None
     labels = []
     for _, line in base.read_lines(path):
@@ -69,7 +70,7 @@ def read_labels(
     for split, names in FILES.items():
         for name in names:
             path = os.path.join(folder, f"{name}-annotations-human-imagelabels.csv")
-            if os.path.exists(path):
+            if filesystem.exists(path):
                 found = True
                 yield from _read_file(path, split)
     if not found:

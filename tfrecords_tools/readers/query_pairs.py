@@ -12,6 +12,7 @@ from collections.abc import Collection, Iterator, Mapping
 
 from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS
 
+from imgtext_tf import filesystem
 from imgtext_tf.data.queries import normal_query
 from tfrecords_tools.readers import base, karpathy, webvision
 
@@ -27,7 +28,7 @@ def read_pairs(folder: str | os.PathLike) -> Iterator[tuple[str, str, str] | bas
     found = False
     for split, names in FILES.items():
         paths = [os.path.join(folder, f"{name}.tsv") for name in names]
-        for path in filter(os.path.exists, paths):
+        for path in filter(filesystem.exists, paths):
             found = True
             for name, line in base.read_lines(path):
                 yield line if isinstance(line, base.BadRecord) else _pair(name, split, line)

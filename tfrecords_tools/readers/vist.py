@@ -11,6 +11,7 @@ import os
 from collections import defaultdict
 from collections.abc import Iterator
 
+from imgtext_tf import filesystem
 from tfrecords_tools.readers import base
 
 STORY_SENTENCES = 5
@@ -145,12 +146,12 @@ def _files(vist_dir: str | os.PathLike, folder: str, tier: str) -> list[tuple[st
     Raises:
         base.ReaderError: if there is none of either tier.
     """
-    if not os.path.isdir(os.path.join(vist_dir, folder)) and any(
-        os.path.isdir(os.path.join(vist_dir, other)) for other in ("sis", "dii")
+    if not filesystem.isdir(os.path.join(vist_dir, folder)) and any(
+        filesystem.isdir(os.path.join(vist_dir, other)) for other in ("sis", "dii")
     ):
         return []
     paths = {s: os.path.join(vist_dir, folder, f"{s}.{tier}.json") for s in base.SPLITS}
-    found = [(split, path) for split, path in paths.items() if os.path.exists(path)]
+    found = [(split, path) for split, path in paths.items() if filesystem.exists(path)]
     if not found:
         raise base.ReaderError(
             f"{paths['train']}: No such file, nor of another split; docs/data.md shows the layout "
@@ -179,7 +180,7 @@ def _photos(images_dir: str | os.PathLike, split: str) -> dict[str, str]:
     found = {}
     for folder in (os.fspath(images_dir), os.path.join(images_dir, split)):
         try:
-            names = sorted(os.listdir(folder))
+            names = filesystem.listdir(folder)
         except FileNotFoundError:
             continue
         except OSError as error:

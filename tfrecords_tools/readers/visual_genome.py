@@ -19,7 +19,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from imgtext_tf import untrusted
+from imgtext_tf import filesystem, untrusted
 from tfrecords_tools.readers import base
 from tfrecords_tools.readers.base import BadRecord, Dropped
 
@@ -164,7 +164,7 @@ def _image_paths(
         if image_id in paths:
             bad.append(BadRecord(name, f"image {image_id} stands twice"))
         else:
-            paths[image_id] = nested if os.path.exists(nested) else flat
+            paths[image_id] = nested if filesystem.exists(nested) else flat
     return paths, bad
 
 
@@ -232,7 +232,7 @@ def _id_of(record: dict) -> str:
 
 def _first(folder: str | os.PathLike, names: Sequence[str], *, required: bool) -> str | None:
     for name in names:
-        if os.path.exists(os.path.join(folder, name)):
+        if filesystem.exists(os.path.join(folder, name)):
             return os.path.join(folder, name)
     if required:
         raise base.ReaderError(f"{folder}: has none of {', '.join(names)}; see docs/data.md")

@@ -16,6 +16,7 @@ import dataclasses
 import os
 from collections.abc import Iterator, Mapping
 
+from imgtext_tf import filesystem
 from tfrecords_tools.readers import base
 
 _VAL_FOLDER = "val_images_256"
@@ -66,14 +67,14 @@ def read_files(
         yield from _read_list(path, images_dir, "train", labels)
     validation = os.path.join(folder, "val_filelist.txt")
     below = os.path.join(images_dir, _VAL_FOLDER)
-    below = below if os.path.isdir(below) else images_dir
+    below = below if filesystem.isdir(below) else images_dir
     yield from _read_list(validation, below, "val", labels)
 
 
 def _train_lists(folder: str | os.PathLike, part: str) -> list[str]:
     parts = [part] if part else ["all", "google", "flickr"]
     paths = [os.path.join(folder, f"train_filelist_{name}.txt") for name in parts]
-    found = [path for path in paths if os.path.exists(path)]
+    found = [path for path in paths if filesystem.exists(path)]
     if not found:
         raise base.ReaderError(f"{paths[0]}: no such list; mend --webvision_dir")
     # "all" holds the other two.
@@ -106,7 +107,7 @@ def read_queries(folder: str | os.PathLike) -> dict[str, str]:
     texts = {}
     for part in ("google", "flickr"):
         path = os.path.join(folder, f"queries_{part}.txt")
-        for name, line in base.read_lines(path) if os.path.exists(path) else ():
+        for name, line in base.read_lines(path) if filesystem.exists(path) else ():
             number, _, text = str(line).strip().partition(" ")
             if not number.isdigit() or not text.strip():
                 raise base.ReaderError(f"{name}: expected '1 tench', found {line!r:.80}")
@@ -129,12 +130,12 @@ def read_meta(
         base.ReaderError: if lists do not go together, or a meta file is missing.
     """
     lists = [os.path.join(folder, f"train_{kind}_{part}.txt") for kind in ("filelist", "meta_list")]
-    if not os.path.exists(lists[1]):
+    if not filesystem.exists(lists[1]):
         return
     files, metas = (list(_strict_lines(path)) for path in lists)
     if len(files) != len(metas):
         raise base.ReaderError(f"{lists[1]}: {len(metas)} lines for {len(files)} of the file list")
-    root, opened = os.path.dirname(os.path.abspath(folder)), {}
+    root, opened = os.path.dirname(filesystem.absolute(folder)), {}
     for file, meta in zip(files, metas, strict=True):
         path, _, place = meta.rpartition(" ")
         try:
@@ -143,7 +144,7 @@ def read_meta(
                     base.inside(root, path),
                     base.inside(os.path.join(root, f"{part}_json"), path[len(part) + 1 :]),
                 ]
-                found = next(filter(os.path.exists, candidates), candidates[0])
+                found = next(filter(filesystem.exists, candidates), candidates[0])
                 opened = {path: base.read_json(found)}
             texts = _texts_of(opened[path], int(place))
         except base.MALFORMED as error:
