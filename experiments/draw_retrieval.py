@@ -17,7 +17,6 @@ import pathlib
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 from absl import app, flags, logging
 
 from experiments import common_flags, retrieval_data, retrieval_report
@@ -160,7 +159,7 @@ def _sheets(
 
     def picture(row: int) -> np.ndarray:
         record = examples.from_bytes("image_captions", part.reader.read(np.array([row]))[0])
-        return figures.thinned(images.decode_pixels(tf.constant(record["image"])).numpy())
+        return figures.thinned(images.checked_pixels(record["image"]))
 
     files = []
     for page in range(0, len(chosen), _PER_PAGE):

@@ -18,7 +18,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 from absl import flags, logging
 
 from experiments import common_flags, relation_negatives, relation_report, relation_runs
@@ -261,7 +260,7 @@ def _draw_pairs(
         chances = np.exp(evaluation.log_softmax(logits[row]))
         tiles.append(
             figures.PairTile(
-                image=figures.thinned(images.decode_pixels(tf.constant(record["image"])).numpy()),
+                image=figures.thinned(images.checked_pixels(record["image"])),
                 text=" ".join(record["sentences"]),
                 truth=record["relation"],
                 predicted=relations.RELATIONS[int(chances.argmax())],

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import tensorflow as tf
 from absl import logging
 
 from experiments import phrase_data
@@ -253,7 +252,7 @@ def _tiles(settings, labels, everything, phrases, ids, truth, base, ours):
         visual = labels.terms[base[place].argmax()][0]
         tiles.append(
             figures.PairTile(
-                image=figures.thinned(images.decode_pixels(tf.constant(photo["image"])).numpy()),
+                image=figures.thinned(images.checked_pixels(photo["image"])),
                 text=f"{', '.join(own)} (visual only: {visual})",
                 truth=labels.terms[truth[place]][0],
                 predicted=labels.terms[ours[place].argmax()][0],

@@ -15,7 +15,6 @@ import pathlib
 from collections.abc import Iterator
 
 import numpy as np
-import tensorflow as tf
 from absl import flags, logging
 from matplotlib.figure import Figure
 
@@ -145,7 +144,7 @@ def _tiles(reader: shards.ShardReader, relation: str, seed: int) -> list[figures
 def _tile(data: bytes, kind: str) -> figures.PairTile:
     pair = examples.from_bytes(kind, data)
     return figures.PairTile(
-        image=figures.thinned(images.decode_pixels(tf.constant(pair["image"])).numpy()),
+        image=figures.thinned(images.checked_pixels(pair["image"])),
         text=" ".join(pair["sentences"]),
         truth=pair["relation"],
         title=pair["id"],

@@ -276,7 +276,7 @@ def _examples(data: Data, split: str, arrays: dict[str, np.ndarray]) -> list[fig
         predicted = arrays["predicted"][place]
         tiles.append(
             figures.PairTile(
-                image=figures.thinned(images.decode_pixels(tf.constant(pair["image"])).numpy()),
+                image=figures.thinned(images.checked_pixels(pair["image"])),
                 text=" ".join(pair["sentences"]),
                 truth=data.labels[arrays["labels"][place]],
                 predicted=data.labels[predicted],

@@ -1,3 +1,5 @@
+import types
+
 import numpy as np
 import pytest
 
@@ -88,3 +90,42 @@ def test_what_does_not_fit_is_named():
         vsepp.sizes({}, text)
     with pytest.raises(vsepp.CheckpointError, match="rnn.weight_hh_l0 has shape"):
         vsepp.sizes(image, text | {"rnn.weight_hh_l0": np.zeros((9, 3))})
+
+
+class Tensor:
+    """What `torch.load` gives, as far as a checkpoint is looked through."""
+
+    def __init__(self, numbers, stored):
+        self._numbers, self._stored = numbers, stored
+
+    def numel(self):
+        return self._numbers
+
+    def element_size(self):
+        return 4
+
+    def untyped_storage(self):
+        return types.SimpleNamespace(nbytes=lambda: self._stored)
+
+
+def test_checkpoints_of_another_kind_are_named():
+    good = {"fc.weight": Tensor(6, 24)}
+    options = types.SimpleNamespace(measure="cosine")
+    assert vsepp.parts({"model": [good, good], "opt": options}, "x")[1] == {"measure": "cosine"}
+    for content in (
+        [], None, {"model": 5}, {"model": [good]}, {"model": [good, [1]]},
+        {"model": [good, {"w": 7}]}, {"model": [good, {7: Tensor(1, 4)}]},
+        {"model": [good, {"w": Tensor(10**12, 4)}]},  # stride 0: one number, announced often
+    ):  # fmt: skip
+        with pytest.raises(vsepp.CheckpointError, match="x.tar: "):
+            vsepp.parts(content, "x.tar")
+
+
+def test_weights_that_are_none_are_named():
+    image, text = state()
+    for name, value, message in (
+        ("fc.weight", np.zeros(3), "no matrices"),
+        ("fc.weight", np.full([DIM, FEATURES], np.nan), "not finite"),
+    ):
+        with pytest.raises(vsepp.CheckpointError, match=message):
+            vsepp.sizes(image | {name: value}, text)

@@ -15,7 +15,6 @@ import sys
 from collections.abc import Sequence
 
 import numpy as np
-import tensorflow as tf
 from absl import app, flags
 
 from imgtext_tf import figures, relations, untrusted
@@ -78,7 +77,7 @@ def text_of(kind: str, record: dict) -> str:
 def tile(kind: str, record: dict) -> figures.PairTile:
     """A record as a tile of the contact sheet."""
     return figures.PairTile(
-        image=figures.thinned(images.decode_pixels(tf.constant(record["image"])).numpy()),
+        image=figures.thinned(images.checked_pixels(record["image"])),
         text=text_of(kind, record),
         truth=record.get("relation", ""),
         title=record["id"],

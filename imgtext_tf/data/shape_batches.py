@@ -61,6 +61,6 @@ def image_batches(
 def _decode(loaded: tuple[tuple[int, int], int, bytes, str]) -> tf.Tensor:
     shape, _, data, name = loaded
     try:
-        return images.resize(images.decode_pixels(tf.constant(data)), shape)
-    except tf.errors.OpError as error:
+        return images.resize(tf.constant(images.checked_pixels(data)), shape)
+    except images.ImageError as error:
         raise images.ImageError(f"the image of {name!r} cannot be decoded ({error})") from error
