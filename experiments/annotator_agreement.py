@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import pathlib
+import os
 import re
 import time
 from collections.abc import Sequence
@@ -28,7 +28,7 @@ import numpy as np
 from absl import flags, logging
 
 from experiments import common_flags, relation_report
-from imgtext_tf import annotation, figures, runs
+from imgtext_tf import annotation, figures, runs, untrusted
 from imgtext_tf.annotation import Annotations
 from imgtext_tf.metrics import agreement, classification
 
@@ -239,12 +239,13 @@ def _write(
             title = "generated labels (columns) against the majority of annotators (rows)"
             figure = figures.confusion_matrix_figure(matrix, names, title=title)
             figures.save(figure, run_dir.figures / "generated_against_majority.png")
-        data = pathlib.Path(settings.annotations)
-        digest = hashlib.sha256(data.read_bytes()).hexdigest()
+        data = untrusted.read_bytes(settings.annotations, most=None)
+        digest = hashlib.sha256(data).hexdigest()
+        name = os.path.basename(settings.annotations)
         run_dir.write_result(
             metrics=metrics,
             seed=settings.seed,
-            dataset={"name": data.name, "kind": "annotations", "sha256": digest},
+            dataset={"name": name, "kind": "annotations", "sha256": digest},
             steps=0,
             seconds=seconds,
             parameters=0,

@@ -50,7 +50,7 @@ def take_start(
     """
     path = start_file(folder, refit=refit)
     words = path.parent.parent / VOCABULARY
-    if not words.exists() and path.parent == pathlib.Path(folder):
+    if not words.exists() and path.parent == runs.RunDirectory(folder).path:
         words = runs.RunDirectory(folder).vocabulary_file
     if not words.exists():  # of an older version
         logging.warning("%s: its words are not known; only shapes are compared", path)

@@ -1,8 +1,10 @@
 import os
+import pathlib
 
+import numpy as np
 import pytest
 
-from imgtext_tf import untrusted
+from imgtext_tf import filesystem, untrusted
 
 
 def rows(tmp_path, content: bytes, **how):
@@ -79,3 +81,66 @@ def test_only_regular_files_are_read(tmp_path):
 def test_a_long_line_is_not_held(tmp_path):
     (tmp_path / "a").write_bytes(b"x" * 100 + b"\nok\n" + b"y" * 30)
     assert list(untrusted.read_lines(tmp_path / "a", most=9)) == [b"x" * 10, b"ok\n", b"y" * 10]
+
+
+@pytest.fixture
+def remote():
+    folder = f"ram://untrusted-{os.getpid()}"
+    yield folder
+    filesystem.remove_tree(folder)
+
+
+def put(path, data):
+    with filesystem.staged(path) as local:
+        pathlib.Path(local).write_bytes(data)
+    return path
+
+
+def test_remote_files_are_read_with_the_same_care(remote):
+    json = put(f"{remote}/a.json", b'{"x": 1}')
+    assert untrusted.read_json(json) == {"x": 1}
+    table = put(f"{remote}/a.csv", b"a,b\n1,2\n3\n")
+    assert [type(row) for _, row in untrusted.read_table(table)] == [dict, str]
+    lines = put(f"{remote}/a.jsonl", b"12345678\n9\n")
+    assert list(untrusted.read_lines(lines, most=4)) == [b"12345", b"9\n"]
+    assert untrusted.size_of(lines) == 11
+    with pytest.raises(untrusted.DamagedError, match="a.json: has 8 bytes, more than 7"):
+        untrusted.read_bytes(json, most=7)
+    with pytest.raises(untrusted.DamagedError, match="is no regular file"):
+        untrusted.read_bytes(remote)
+    with pytest.raises(FileNotFoundError):
+        untrusted.read_bytes(f"{remote}/none")
+    for read in (untrusted.load_npz, untrusted.load_npy, untrusted.load_model):
+        with pytest.raises(untrusted.DamagedError, match="a.json"):
+            read(json)
+        with pytest.raises(FileNotFoundError):
+            read(f"{remote}/none")
+
+
+def test_remote_arrays(remote):
+    array = np.arange(6.0).reshape(2, 3)
+    with filesystem.staged(f"{remote}/a.npy") as local:
+        np.save(local, array)
+    with filesystem.staged(f"{remote}/a.npz") as local:
+        np.savez(local, x=array)
+    for mmap in (False, True):
+        np.testing.assert_array_equal(untrusted.load_npy(f"{remote}/a.npy", mmap=mmap), array)
+    np.testing.assert_array_equal(untrusted.load_npz(f"{remote}/a.npz")["x"], array)
+    damaged = filesystem.read_bytes(f"{remote}/a.npz")[:-30]
+    with pytest.raises(untrusted.DamagedError, match="b.npz: is no archive"):
+        untrusted.load_npz(put(f"{remote}/b.npz", damaged))
+
+
+def test_paths_of_files_stay_below_a_remote_root():
+    assert untrusted.below("gs://b/images", "a/1.jpg") == "gs://b/images/a/1.jpg"
+    same = untrusted.below("gs://b/images", "gs://b/images/a/1.jpg", absolute=True)
+    assert same == "gs://b/images/a/1.jpg"
+    for path in ("../1.jpg", "/etc/passwd"):
+        with pytest.raises(ValueError, match="leaves the image folder"):
+            untrusted.below("gs://b/images", path)
+    for path in ("gs://b/images2/1.jpg", "s3://b/images/1.jpg", "gs://b/images/../1.jpg"):
+        with pytest.raises(ValueError, match="leaves the image folder"):
+            untrusted.below("gs://b/images", path, absolute=True)
+    for root in ("images", ""):
+        with pytest.raises(ValueError, match="lost a slash"):
+            untrusted.below(root, "gs://b/1.jpg")

@@ -48,7 +48,12 @@ def below(root: str | os.PathLike, relative: object, *, absolute: bool = False) 
             f"image path {relative!r:.80} is absolute or leaves the image folder; name the folder "
             "that holds all images, and paths below it"
         )
-    return os.path.join(root, *parts.parts)
+    path = os.path.join(root, *parts.parts)
+    try:
+        filesystem.is_remote(path)
+    except filesystem.RemoteError as error:
+        raise ValueError(f"image path {relative!r:.80}: {error!s:.200}") from None
+    return path
 
 
 def size_of(path: str | os.PathLike) -> int:
