@@ -18,7 +18,7 @@ from absl import logging
 from experiments import matching_data, matching_report, matching_trained
 from experiments.matching_data import Batches, Data, Part
 from experiments.matching_flags import DIGEST, EVALUATION, Settings, parse_stages
-from imgtext_tf import runs, training
+from imgtext_tf import distribution, runs, training
 from imgtext_tf.data import text
 from imgtext_tf.models import sentence_matching
 from imgtext_tf.models.sentence_matching import SentenceMatching
@@ -66,6 +66,8 @@ def run(settings: Settings) -> dict[str, Any]:
             if again["status"] == "stopped":
                 return again
             outcome = again | {"chosen": outcome["stages"]}
+        if not distribution.is_chief():
+            return outcome
         run_dir.save_model(model, "best")
         describe(data, vocabulary, run_dir)
         batches = Batches(data.parts[settings.eval_split], vocabulary, settings, settings.seed)
@@ -110,7 +112,8 @@ def train(
     for number, stage in enumerate(stages):
         if left <= 0:
             break
-        model.begin_stage(stage if of is None else of[number])
+        with distribution.scope():
+            model.begin_stage(stage if of is None else of[number])
         # Other orders in each stage, from one seed.
         seed = settings.seed + 1000 * number
         batches = Batches(part, vocabulary, settings, seed)
@@ -158,16 +161,18 @@ def _train_stage(
         callbacks=[matching_report.Watch(stage, settings.batch_size)],
         deterministic=settings.deterministic,
         board=training.Board(run_dir.tensorboard / stage.name),
+        sliced=True,
     )
     # Where the encoders stay, so does the recall: no weights are better than the last.
     choose = settings.stage_start == "best" and stage.train != ("classifier",)
-    if done["status"] != "stopped" and on_val is not None:
+    if not distribution.ends_here(done) and on_val is not None:
         if choose:
             _take_weights(model, stage_dir.model_file("best"))
         matching_report.show_stage(model, stage, on_val, run_dir, done["step"])
     return done
 
 
+@distribution.scoped
 def build_model(
     data: Data, vocabulary: text.Vocabulary, vectors: np.ndarray | None
 ) -> SentenceMatching:

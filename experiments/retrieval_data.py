@@ -16,7 +16,7 @@ import tensorflow as tf
 from absl import logging
 
 from experiments.retrieval_flags import Settings
-from imgtext_tf import encoders, layers, runs
+from imgtext_tf import distribution, encoders, layers, runs
 from imgtext_tf.data import examples, features, region_features, shards
 from imgtext_tf.models import semantic_retrieval
 from imgtext_tf.text_similarity import TfIdf
@@ -141,6 +141,7 @@ def read_sentences(reader: shards.ShardReader, field: str = "sentences") -> list
     return found
 
 
+@distribution.scoped
 def open_encoder(settings: Settings) -> keras.Model:
     """Images of any shape to region vectors, by the backbone as it was published."""
     encoder = encoders.image_encoder(
@@ -153,6 +154,7 @@ def open_encoder(settings: Settings) -> keras.Model:
     return semantic_retrieval.region_encoder(encoder, levels=settings.rmac_levels)
 
 
+@distribution.chief_first
 def cached_regions(settings: Settings, encoder: keras.Model) -> str:
     """The folder of the region vectors of all splits, computed where they are missing."""
     # A file counts by its weights, wherever it lies.

@@ -25,7 +25,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from imgtext_tf import runs
+from imgtext_tf import distribution, replicated_step, runs
 
 logger = logging.getLogger(__name__)
 
@@ -133,6 +133,8 @@ def fit(
     deterministic: bool = False,
     board: Board | None = None,
     log_every: int = 100,
+    sliced: bool = False,
+    cut: Callable = replicated_step.cut_rows,
 ) -> dict[str, Any]:
     """Trains a compiled model up to a step, from the run's checkpoint if there is one.
 
@@ -157,6 +159,9 @@ def fit(
         deterministic: see `set_seed`.
         board: the TensorBoard writer to use; by default one in the run's directory.
         log_every: steps between TensorBoard scalars of the training.
+        sliced: whether the batches are this worker's slices (`distribution.worker`) already; else
+            they are cut out of the global ones.
+        cut: (batch, number, count) -> one of so many parts of a batch.
 
     Returns:
         `status` ("finished" or "stopped"), `step`, `seconds` of training over all resumes,
@@ -191,9 +196,12 @@ def fit(
         )
         loop.resume()
         start = loop.step
-        if start < max_steps and not signals.received:
+        if distribution.any_worker(signals.received):
+            loop.stop.agree(1)
+        elif start < max_steps:
+            batches = _checked(make_dataset(start, max_steps - start), max_steps - start)
             model.fit(
-                _checked(make_dataset(start, max_steps - start), max_steps - start),
+                replicated_step.attach(model, batches, loop.stop, cut=cut, sliced=sliced),
                 epochs=math.ceil((max_steps - start) / checkpoint_every),
                 steps_per_epoch=checkpoint_every,
                 callbacks=[loop, *callbacks],
@@ -203,8 +211,7 @@ def fit(
         elif start > 0 and model.optimizer is not None:
             # What model.fit does after its last step: averaged weights take their place.
             model.optimizer.finalize_variable_values(model.trainable_variables)
-        run.save_model(model, "last")
-        return loop.outcome()
+        return loop.finish()
 
 
 def _evaluation_steps(max_steps: int, every: int | None, steps: Iterable[int]) -> list[int]:
@@ -287,6 +294,7 @@ class _Loop(keras.callbacks.Callback):
         self._progress = _Progress(max_steps, eval_steps)
         self._logs: dict[str, float] = {}
         self._epoch_begin = 0
+        self.stop = replicated_step.Stop()
         # What a checkpoint keeps beside the variables.
         self.step = 0
         self._constants = _checksum(
@@ -297,6 +305,10 @@ class _Loop(keras.callbacks.Callback):
         self._best_step: int | None = None
         self._best_value: float | None = None
 
+    def on_train_batch_begin(self, batch: int, logs: Mapping[str, float] | None = None) -> None:
+        if self._signals.received:
+            self.stop.wish()
+
     def on_train_batch_end(self, batch: int, logs: Mapping[str, float] | None = None) -> None:
         self.step += 1
         self._logs = dict(logs or {})
@@ -305,7 +317,7 @@ class _Loop(keras.callbacks.Callback):
             if "loss" in name and not math.isfinite(value):
                 raise self._error(f"{name} is {value}: try a lower learning rate")
         self._progress.advance(self.step, self._logs)
-        if not self._signals.received:
+        if not self._stops():
             self._evaluate_if_due()
         if self.step % self._log_every == 0 or self.step >= self._max_steps:
             self._board.scalars(self.step, {f"train/{k}": v for k, v in self._logs.items()})
@@ -313,8 +325,14 @@ class _Loop(keras.callbacks.Callback):
             # after other callbacks have seen the values at the end of this one.
             if batch + 1 < self.params["steps"]:
                 self.model.reset_metrics()
-        if self._signals.received or self.step >= self._max_steps:
+        if self._stops() or self.step >= self._max_steps:
             self.model.stop_training = True
+
+    def _stops(self) -> bool:
+        """Whether a signal ends the training now; several workers end it after the same step."""
+        if distribution.worker() == (0, 1):
+            return self._signals.received
+        return self.stop.agreed()
 
     def on_epoch_begin(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
         self._epoch_begin = self.step
@@ -332,13 +350,19 @@ class _Loop(keras.callbacks.Callback):
     def _evaluate_if_due(self) -> None:
         if not self._evaluation_is_due():
             return
+        if not distribution.is_chief():
+            if distribution.from_chief(None):
+                self._evaluated_step = self.step
+            return
         with self._progress.evaluation(), _as_if_ended(self.model):
             try:
                 self._signals.in_evaluation = True
                 values = self._evaluate_model(self.model, self.step)
                 self._signals.in_evaluation = False
             except _EvaluationStopped:
+                distribution.from_chief(False)
                 return
+            distribution.from_chief(True)
             values = {f"val/{name}": float(value) for name, value in values.items()}
             if self._monitor not in values:
                 raise ValueError(f"the evaluation gives no {self._monitor!r} to choose the best "
@@ -366,6 +390,8 @@ class _Loop(keras.callbacks.Callback):
         return False
 
     def _save(self) -> None:
+        if not distribution.is_chief():
+            return
         state = {
             "step": self.step,
             "seed": self._seed,
@@ -387,7 +413,8 @@ class _Loop(keras.callbacks.Callback):
     def resume(self) -> None:
         """Takes up the state of the newest checkpoint, if there is one."""
         if self.model.optimizer is not None and not self.model.optimizer.built:
-            self.model.optimizer.build(self.model.trainable_variables)
+            with distribution.scope():
+                self.model.optimizer.build(self.model.trainable_variables)
         checkpoint = self._run.load_checkpoint()
         if checkpoint is not None:
             state, arrays = checkpoint
@@ -403,6 +430,7 @@ class _Loop(keras.callbacks.Callback):
             self._evaluated_step = state["evaluated_step"]
             self._best_step, self._best_value = state["best_step"], state["best_value"]
             logger.info("resumed at step %d of %d", self.step, self._max_steps)
+        self._follow_chief()
         # A killed run may have evaluated after its last checkpoint; it will do so again.
         history = self._run.read_history()
         known = [row for row in history if int(row["step"]) <= self._evaluated_step]
@@ -412,9 +440,23 @@ class _Loop(keras.callbacks.Callback):
             self._evaluate_if_due()
             self._save()
 
+    def _follow_chief(self) -> None:
+        """Begins with the chief's weights and step: only the chief has a checkpoint."""
+        self.step, self._evaluated_step = distribution.from_chief([self.step, self._evaluated_step])
+        if distribution.from_chief(self._constants) != self._constants:
+            raise ValueError("this worker's word vectors or backbone are not the chief's: give all "
+                             "workers the same files")  # fmt: skip
+        distribution.share_variables(_variables_by_name(self.model))
+
+    def finish(self) -> dict[str, Any]:
+        """Saves the last weights: what `fit` returns, the chief's on all workers."""
+        if distribution.is_chief():
+            self._run.save_model(self.model, "last")
+        return distribution.from_chief(self.outcome())
+
     def outcome(self) -> dict[str, Any]:
-        """What `fit` returns."""
-        stopped = self._signals.received and (
+        """What `fit` returns on this worker."""
+        stopped = (self._signals.received or self.stop.agreed()) and (
             self.step < self._max_steps or self._evaluation_is_due()
         )
         if stopped:
@@ -518,13 +560,8 @@ def _variables_by_name(model: keras.Model) -> dict[str, keras.Variable]:
     Variables that a layer marks as constant (tables of given vectors, frozen backbones: most of the
     bytes) are left out.
     """
-    optimizers = {
-        id(value): value
-        for value in vars(model).values()
-        if isinstance(value, keras.optimizers.Optimizer)
-    }
     groups = {"model": [value for value in model.variables if not _is_constant(value)]}
-    for number, optimizer in enumerate(optimizers.values()):
+    for number, optimizer in enumerate(replicated_step.optimizers_of(model)):
         if not optimizer.built:
             raise ValueError(f"the optimiser {optimizer.name!r} must be built before training")
         groups[f"optimizer{number}"] = optimizer.variables
