@@ -6,17 +6,21 @@ A script adopts them with `flags.adopt_module_key_flags(common_flags)`, reads th
 
 from __future__ import annotations
 
+import contextlib
 import logging as standard_logging
+import os
 import pathlib
 import re
+import shutil
 import signal
 import sys
-from collections.abc import Callable, Sequence
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
 
 import tensorflow as tf
 from absl import app, flags, logging
 
-from imgtext_tf import runs, training
+from imgtext_tf import clusters, distribution, runs, training
 from imgtext_tf.data import shards
 
 FLAGFILES = pathlib.Path(__file__).parent / "flagfiles"
@@ -24,12 +28,15 @@ FLAGFILES = pathlib.Path(__file__).parent / "flagfiles"
 MISTAKES = (
     OSError,
     ValueError,
+    clusters.ClusterError,
     runs.RunError,
     shards.ShardError,
     training.TrainingError,
 )
 # What a shell reports of a program that SIGTERM ended.
 STOPPED = 128 + signal.SIGTERM
+LOST_WORKER = 3
+FLAGS = flags.FLAGS
 
 flags.DEFINE_string("data_dir", None, "Folder of the shards that tfrecords_tools.build wrote.")
 flags.DEFINE_string("input", None, "What to read; the script says which kinds of file.")
@@ -52,6 +59,15 @@ flags.DEFINE_enum(
     "full",
     ["full", "size"],
     "Check of the shards before the start: their sha256, or only that all are there in full size.",
+)
+
+
+flags.DEFINE_enum(
+    "strategy",
+    "single",
+    distribution.STRATEGIES,
+    "Train on one device, on all GPUs of this machine, or on the machines of TF_CONFIG or Slurm. "
+    "--batch_size is that of all together.",
 )
 
 
@@ -140,12 +156,57 @@ def data_fault(error: tf.errors.OpError) -> str:
     return found[-1] if found and ours else ""
 
 
-def run_main(main: Callable[[list[str]], object]) -> None:
+@contextlib.contextmanager
+def _workers() -> Iterator[None]:
+    """Trains by --strategy. Only the chief has the run directory; others write to a temporary one.
+
+    A worker that has lost another one ends at once, with a message, whatever still waits.
+    """
+    if FLAGS.strategy == "single":
+        yield
+        return
+    if FLAGS.eval_only:
+        raise app.UsageError("--eval_only: one process evaluates; leave out --strategy")
+    cluster = clusters.from_environment() if FLAGS.strategy == "multi_worker" else None
+    with tempfile.TemporaryDirectory(prefix="worker-") as folder:
+        if cluster is not None and cluster.number > 0:
+            FLAGS.run_dir = folder
+        try:
+            with distribution.started(FLAGS.strategy, cluster):
+                # TensorFlow has put a handler of its own in its place.
+                signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGTERM))
+                yield
+        except tf.errors.OpError as error:
+            if not distribution.is_lost(error):
+                raise
+            logging.debug("where it happened:", exc_info=True)
+            print(
+                f"error: another worker is gone ({_reason(error)}): see its log; start the same "
+                "command on all workers to go on from the last checkpoint",
+                file=sys.stderr, flush=True,
+            )  # fmt: skip
+            shutil.rmtree(folder, ignore_errors=True)
+            # Threads of TensorFlow wait for the lost worker: a usual exit would hang.
+            os._exit(LOST_WORKER)
+
+
+def _reason(error: Exception) -> str:
+    """What of an error says why workers no longer hear each other."""
+    _, _, after = str(error).partition("Collective ops is aborted by: ")
+    lines = (after or str(error)).strip().splitlines()
+    return " ".join(line.strip() for line in lines[:2])[:300]
+
+
+def run_main(main: Callable[[list[str]], object], *, trains: bool = False) -> None:
     """Starts a script: finds its flagfiles, parses its flags, logs to standard error.
 
     What a user can mend ends the script with its message, without a traceback unless verbose. A
     script that a signal stopped before its end exits with `STOPPED`, so that what should come after
     it does not.
+
+    Args:
+        main: of the script.
+        trains: whether it trains, and takes a --strategy.
     """
 
     def stop(*_: object) -> None:
@@ -155,7 +216,10 @@ def run_main(main: Callable[[list[str]], object]) -> None:
         # A training takes both signals itself; this is for what comes before and after it.
         before = signal.signal(signal.SIGTERM, stop)
         try:
-            result = main(argv)
+            if not trains and FLAGS.strategy != "single":
+                raise app.UsageError("this script trains no network: leave out --strategy")
+            with _workers():
+                result = main(argv)
         except (*MISTAKES, tf.errors.OpError) as error:
             logging.debug("where it happened:", exc_info=True)
             message = data_fault(error) if isinstance(error, tf.errors.OpError) else str(error)
@@ -178,4 +242,6 @@ def run_main(main: Callable[[list[str]], object]) -> None:
     logging.use_absl_handler()
     # It logs every file it opens, at length.
     standard_logging.getLogger("gensim").setLevel(standard_logging.WARNING)
+    # It logs every sum over the workers.
+    standard_logging.getLogger("tensorflow").setLevel(standard_logging.WARNING)
     app.run(guarded, argv=argv)

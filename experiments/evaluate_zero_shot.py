@@ -28,7 +28,7 @@ from absl import flags, logging
 
 from experiments import common_flags, fusion_data, fusion_phrases, settings_flags
 from experiments.fusion_flags import Settings as FusionSettings
-from imgtext_tf import optimizers, runs, training
+from imgtext_tf import distribution, optimizers, runs, training
 from imgtext_tf.data import grams
 from imgtext_tf.metrics import classification, multilabel
 from imgtext_tf.models import query_encoder
@@ -122,6 +122,8 @@ def run(settings: Settings) -> dict[str, Any]:
             found = _metrics(settings, labels, scores, photos.labels)
             found |= {"queries": len(rows), "terms_that_are_queries": share}
             metrics |= {f"{phrase_set}/{name}": value for name, value in found.items()}
+        if not distribution.is_chief():
+            return outcome
         for name, value in metrics.items():
             logging.info("%s: %.4f", name, value)
         return run_dir.write_result(
@@ -140,15 +142,16 @@ def _term_model(
 ) -> tuple[keras.Model, dict[str, Any]]:
     """The model text -> vector of a query, trained on the base queries: (model, outcome)."""
     training.set_seed(settings.seed, settings.deterministic)
-    model = query_encoder.query_encoder(
-        buckets=settings.buckets,
-        dim=next(iter(known.values())).shape[0],
-        dropout=settings.dropout,
-        seed=settings.seed,
-    )
-    # 1 - cos: the distance that the photos are compared by.
-    loss = {"embedding": keras.losses.CosineSimilarity()}
-    model.compile(optimizer=optimizers.LazyAdam(settings.learning_rate), loss=loss)
+    with distribution.scope():
+        model = query_encoder.query_encoder(
+            buckets=settings.buckets,
+            dim=next(iter(known.values())).shape[0],
+            dropout=settings.dropout,
+            seed=settings.seed,
+        )
+        # 1 - cos: the distance that the photos are compared by.
+        loss = {"embedding": keras.losses.CosineSimilarity()}
+        model.compile(optimizer=optimizers.LazyAdam(settings.learning_rate), loss=loss)
     folder = runs.RunDirectory(os.path.join(settings.run_dir, "terms", phrase_set))
     outcome = training.fit(
         model,
@@ -255,4 +258,4 @@ if __name__ == "__main__":
     settings_flags.define(Settings, HELP, CHOICES)
     flags.adopt_module_key_flags(common_flags)
     flags.mark_flags_as_required(settings_flags.names_of(Settings))
-    common_flags.run_main(main)
+    common_flags.run_main(main, trains=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import itertools
+import pathlib
 import shlex
 import sys
 from collections.abc import Iterator
@@ -19,7 +20,7 @@ from experiments import fusion_data, fusion_report
 from experiments.fusion_data import Photos
 from experiments.fusion_flags import PHRASE_SETS, Settings
 from experiments.fusion_phrases import Phrases
-from imgtext_tf import runs, training, untrusted
+from imgtext_tf import distribution, runs, training, untrusted
 from imgtext_tf.models import fusion_classifier
 
 # One model: variant, visual strength, phrase set ("" where no phrase is seen), seed, fold.
@@ -65,9 +66,13 @@ def run(settings: Settings) -> dict[str, Any]:
             outcome = _run_case(settings, case, train, test, phrases, len(labels.ids))
             if outcome["status"] == "stopped":
                 return outcome
+            if not distribution.is_chief():
+                continue
             seconds += outcome["seconds"]
             predictions[case] = (test.ids, outcome["logits"])
             frequency[case[3:]] = (train.labels == 1).sum(0)
+        if not distribution.is_chief():
+            return {"status": "finished"}
         everything = Photos.joined(list(photos.values()))
         # The train photos of each label, on average over seeds and folds.
         counts = np.mean(list(frequency.values()), axis=0)
@@ -152,27 +157,27 @@ def _run_case(
     variant, strength, phrase_set, seed, fold = case
     folder = runs.RunDirectory(settings.run_dir).path / "cases" / name_of(case)
     predictions = folder / "predictions.npz"
-    if predictions.exists():
-        arrays = untrusted.load_npz(predictions)
-        if np.array_equal(arrays["ids"], test.ids):
-            return {"status": "finished", "seconds": 0.0, "logits": arrays["logits"]}
+    known = _read_predictions(predictions, test)
+    if distribution.from_chief(known is not None):
+        return {"status": "finished", "seconds": 0.0, "logits": known}
     make = functools.partial(_inputs, settings, case, phrases.get(phrase_set))
     inputs = make(train)
     training.set_seed(seed, settings.deterministic)
-    model = fusion_classifier.fusion_classifier(
-        num_labels=num_labels,
-        dims={name: array.shape[1] for name, array in inputs.items()},
-        variant=variant,
-        fusion=settings.fusion,
-        fc_units=settings.fc_units,
-        dropout=settings.dropout,
-        normalize=settings.normalize,
-        seed=seed,
-    )
-    optimizer = keras.optimizers.Adam(
-        settings.learning_rate, weight_decay=settings.weight_decay or None
-    )
-    fusion_classifier.compile_classifier(model, optimizer, several_labels=train.labels.ndim > 1)
+    with distribution.scope():
+        model = fusion_classifier.fusion_classifier(
+            num_labels=num_labels,
+            dims={name: array.shape[1] for name, array in inputs.items()},
+            variant=variant,
+            fusion=settings.fusion,
+            fc_units=settings.fc_units,
+            dropout=settings.dropout,
+            normalize=settings.normalize,
+            seed=seed,
+        )
+        optimizer = keras.optimizers.Adam(
+            settings.learning_rate, weight_decay=settings.weight_decay or None
+        )
+        fusion_classifier.compile_classifier(model, optimizer, several_labels=train.labels.ndim > 1)
     run_dir = runs.RunDirectory(folder)
     run_dir.begin(
         dataclasses.asdict(settings)
@@ -192,13 +197,21 @@ def _run_case(
         deterministic=settings.deterministic,
         batch_ids=lambda step: train.ids[_rows(len(train), settings.batch_size, seed, step)],
     )
-    if outcome["status"] == "stopped":
+    if distribution.ends_here(outcome):
         return outcome
     logits = model.predict(make(test), batch_size=512, verbose=0)["logits"]
     with runs.atomic_path(predictions) as temporary, open(temporary, "wb") as file:
         np.savez(file, ids=test.ids, logits=logits)
     logging.info("%s: %d photos, fold %d done", name_of(case), len(train), fold)
     return outcome | {"logits": logits}
+
+
+def _read_predictions(path: pathlib.Path, test: Photos) -> np.ndarray | None:
+    """The logits of a case that is done; None where it is not."""
+    if not path.exists():
+        return None
+    arrays = untrusted.load_npz(path)
+    return arrays["logits"] if np.array_equal(arrays["ids"], test.ids) else None
 
 
 def name_of(case: Case) -> str:

@@ -16,7 +16,7 @@ from absl import logging
 
 from experiments import matching_features
 from experiments.matching_flags import SPLITS, Settings, parse_stages
-from imgtext_tf import encoders, filesystem
+from imgtext_tf import distribution, encoders, filesystem
 from imgtext_tf.data import (
     caption_batches,
     captions,
@@ -186,12 +186,13 @@ def open_encoder(settings: Settings) -> keras.Model:
     if not settings.live_images:
         keras.config.set_dtype_policy("float32")
     try:
-        return encoders.image_encoder(
-            settings.backbone,
-            weights=None if settings.backbone_weights == "none" else settings.backbone_weights,
-            image_size=settings.image_size,
-            trainable=_trains_cnn(settings),
-        )
+        with distribution.scope():
+            return encoders.image_encoder(
+                settings.backbone,
+                weights=None if settings.backbone_weights == "none" else settings.backbone_weights,
+                image_size=settings.image_size,
+                trainable=_trains_cnn(settings),
+            )
     finally:
         keras.config.set_dtype_policy(policy)
 
@@ -240,7 +241,7 @@ class Batches:
         self.settings, self.seed = settings, seed
 
     def training(self, start_step: int, num_steps: int) -> tf.data.Dataset:
-        """The batches of some training steps."""
+        """This worker's slices of the batches of some training steps."""
         return caption_batches.training_batches(
             self.part.captions,
             self.word_ids,
@@ -250,6 +251,7 @@ class Batches:
             start_step=start_step,
             num_steps=num_steps,
             by_length=self.settings.by_length,
+            worker=distribution.worker(),
         )
 
     def images(self) -> Iterator[tuple[np.ndarray, dict[str, Any]]]:

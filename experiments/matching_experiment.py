@@ -22,7 +22,7 @@ from experiments import (
 )
 from experiments.matching_data import Batches, Data, Part
 from experiments.matching_flags import DIGEST, EVALUATION, Settings, parse_stages
-from imgtext_tf import runs, training
+from imgtext_tf import distribution, runs, training
 from imgtext_tf.data import caption_batches, text
 from imgtext_tf.models import sentence_matching
 from imgtext_tf.models.sentence_matching import SentenceMatching
@@ -74,6 +74,8 @@ def run(settings: Settings) -> dict[str, Any]:
             if again["status"] == "stopped":
                 return again
             outcome = again | {"chosen": outcome["stages"]}
+        if not distribution.is_chief():
+            return outcome
         run_dir.save_model(model, "best")
         describe(data, vocabulary, run_dir)
         batches = Batches(data.parts[settings.eval_split], vocabulary, settings, settings.seed)
@@ -121,7 +123,8 @@ def train(
     for number, stage in enumerate(stages):
         if left <= 0:
             break
-        model.begin_stage(stage if of is None else of[number])
+        with distribution.scope():
+            model.begin_stage(stage if of is None else of[number])
         # Other orders in each stage, from one seed.
         seed = settings.seed + 1000 * number
         batches = Batches(part, vocabulary, settings, seed)
@@ -176,8 +179,9 @@ def _train_stage(
             seed=batches.seed,
             by_length=settings.by_length,
         ),
+        sliced=True,
     )
-    if done["status"] != "stopped" and on_val is not None:
+    if not distribution.ends_here(done) and on_val is not None:
         best = stage_dir.model_file("best")
         if matching_start.chooses(settings, stage) and best.exists():
             matching_start.take_weights(model, best)
@@ -185,6 +189,7 @@ def _train_stage(
     return done
 
 
+@distribution.scoped
 def build_model(
     data: Data, vocabulary: text.Vocabulary, vectors: np.ndarray | None
 ) -> SentenceMatching:

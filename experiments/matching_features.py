@@ -10,7 +10,7 @@ import keras
 import numpy as np
 
 from experiments.matching_flags import SPLITS, Settings
-from imgtext_tf import filesystem
+from imgtext_tf import distribution, filesystem
 from imgtext_tf.data import features, shards
 from imgtext_tf.data.caption_batches import Features
 from imgtext_tf.data.feature_tasks import Encoder, weights_digest
@@ -19,6 +19,7 @@ from imgtext_tf.data.runners import LOCAL, Runner
 _BLOCK = 512  # images at a time
 
 
+@distribution.chief_first
 def open_features(
     settings: Settings,
     readers: list[shards.ShardReader],

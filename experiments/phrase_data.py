@@ -17,7 +17,7 @@ import numpy as np
 import tensorflow as tf
 
 from experiments.phrase_flags import Settings
-from imgtext_tf import encoders, evaluation, filesystem, layers
+from imgtext_tf import distribution, encoders, evaluation, filesystem, layers
 from imgtext_tf.data import features, photos, shards
 from imgtext_tf.data.feature_tasks import Encoder, weights_digest
 from imgtext_tf.data.runners import LOCAL, Runner
@@ -76,7 +76,7 @@ class Data:
         return photos.QueryPairs.of(lists, self.names)
 
     def training_batches(self, start_step: int, num_steps: int) -> tf.data.Dataset:
-        """The batches of some training steps, as `training.fit` asks for them."""
+        """This worker's slices of the batches of some steps, as `training.fit` asks for them."""
         settings = self.settings
         distort: dict[str, Any] = {"crop": settings.crop, "flip": settings.flip}
         if not settings.colour:
@@ -91,6 +91,7 @@ class Data:
             features=self.features,
             image_size=settings.image_size,
             distort=distort,
+            worker=distribution.worker(),
         )
 
     def batch_ids(self, step: int) -> list[str]:
@@ -156,6 +157,7 @@ def open_data(settings: Settings, encoder: keras.Model | None) -> Data:
     return dataclasses.replace(data, counts=photos.by_frequency(seen))
 
 
+@distribution.scoped
 def open_encoder(settings: Any) -> keras.Model:
     """The image encoder that the settings name: [B, H, W, 3] in [0, 1] -> feature map."""
     return encoders.image_encoder(
@@ -173,6 +175,7 @@ def pooled(encoder: keras.Model) -> keras.Model:
     return keras.Model(image, mean, name="pooled_encoder")
 
 
+@distribution.chief_first
 def open_features(
     settings: Any,
     readers: Sequence[shards.ShardReader],

@@ -11,7 +11,7 @@ from absl import logging
 
 from experiments import phrase_data, phrase_report
 from experiments.phrase_flags import Settings
-from imgtext_tf import optimizers, runs, training
+from imgtext_tf import distribution, optimizers, runs, training
 from imgtext_tf.models import phrase_generator
 
 _EVALUATION = ("data_dir", "run_dir", "verify", "eval_only", "eval_split", "backend")
@@ -41,7 +41,7 @@ def run(settings: Settings) -> dict[str, Any]:
         outcome: dict[str, Any] = {}
         if not settings.eval_only:
             outcome = _train(data, encoder, run_dir)
-            if outcome["status"] == "stopped":
+            if distribution.ends_here(outcome):
                 return outcome
         return phrase_report.report(data, encoder, run_dir, outcome)
 
@@ -91,12 +91,14 @@ def _train(
         eval_every=settings.eval_every or None,
         eval_steps=settings.eval_steps,
         monitor=settings.monitor,
+        sliced=True,
         deterministic=settings.deterministic,
         batch_ids=data.batch_ids,
     )
     return outcome | {"parameters": model.count_params()}
 
 
+@distribution.scoped
 def build_model(data: phrase_data.Data, encoder: keras.Model) -> keras.Model:
     """The compiled generator, of pooled features where they are cached, else of pixels.
 

@@ -16,7 +16,7 @@ import tensorflow as tf
 from absl import logging
 
 from experiments.relation_flags import Settings
-from imgtext_tf import encoders, filesystem, relations, runs
+from imgtext_tf import distribution, encoders, filesystem, relations, runs
 from imgtext_tf.data import examples, fasttext, features, pipeline, ragged, shards, text
 from imgtext_tf.data.feature_tasks import Encoder, weights_digest
 from imgtext_tf.data.runners import LOCAL, Runner
@@ -75,8 +75,16 @@ class Data:
         evaluated = split == self.settings.eval_split
         return np.flatnonzero(is_left_out if evaluated else ~is_left_out)
 
-    def training_batches(self, start_step: int, num_steps: int) -> tf.data.Dataset:
-        """The batches of some training steps, as `training.fit` asks for them."""
+    def training_batches(
+        self, start_step: int, num_steps: int, *, worker: tuple[int, int] | None = None
+    ) -> tf.data.Dataset:
+        """The batches of some steps, as `training.fit` asks for them: this worker's slices.
+
+        Args:
+            start_step: the step of the first batch.
+            num_steps: batches to give.
+            worker: (number, count) of another slice; (0, 1) for whole batches.
+        """
         settings = self.settings
         distort = {"crop": settings.crop, "flip": settings.flip}
         if not settings.colour:
@@ -93,6 +101,7 @@ class Data:
             rows=self.rows("train"),
             class_balance=settings.class_balance,
             class_weights=self._class_weights() if settings.class_weights else None,
+            worker=worker or distribution.worker(),
         )
 
     def batch_ids(self, step: int) -> list[str]:
@@ -217,6 +226,7 @@ def open_text(
     return vocabulary, fasttext.train_vectors(sentences, path, seed=settings.seed)
 
 
+@distribution.scoped
 def open_encoder(settings: Settings) -> keras.Model | None:
     """The image encoder; None for a model of texts only."""
     if settings.inputs == "text":
@@ -230,6 +240,7 @@ def open_encoder(settings: Settings) -> keras.Model | None:
     )
 
 
+@distribution.chief_first
 def open_features(
     settings: Settings,
     readers: dict[str, shards.ShardReader],

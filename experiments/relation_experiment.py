@@ -16,7 +16,7 @@ from absl import logging
 from experiments import relation_data, relation_report, relation_start
 from experiments.relation_data import Data
 from experiments.relation_flags import Settings
-from imgtext_tf import losses, relations, runs, training, untrusted
+from imgtext_tf import distribution, losses, relations, runs, training, untrusted
 from imgtext_tf.data import fasttext, shards, text
 from imgtext_tf.models import relation_classifier
 
@@ -49,7 +49,7 @@ def run(settings: Settings) -> dict[str, Any]:
             data = open_trained(settings, run_dir)
         else:
             data, outcome = _train(settings, run_dir, board)
-            if outcome["status"] == "stopped":
+            if distribution.ends_here(outcome):
                 return outcome
         return relation_report.report(data, run_dir, board, outcome)
 
@@ -131,6 +131,7 @@ def _train(
         deterministic=settings.deterministic,
         board=board,
         batch_ids=data.batch_ids,
+        sliced=True,
     )
     return data, outcome | {"parameters": model.count_params()}
 
@@ -152,16 +153,19 @@ def _start_from_run(
     settings: Settings, readers: dict[str, shards.ShardReader], _: runs.RunDirectory
 ) -> tuple[Data, keras.Model | None, keras.Model]:
     """(data, image encoder, compiled model) with the weights of the run `init_from`."""
-    start = relation_start.load(settings)
+    with distribution.scope():
+        start = relation_start.load(settings)
     training.set_seed(settings.seed, settings.deterministic)
     share = relation_start.known_share(start.vocabulary, settings.data_dir)
     logging.info("the run's vocabulary knows %.1f %% of the train split's words", 100 * share)
     features = relation_data.open_features(settings, readers, start.encoder)
     data = Data(settings, readers, start.vocabulary, start.ngrams, features)
-    classifier = relation_start.with_labels(start, data.labels)
+    with distribution.scope():
+        classifier = relation_start.with_labels(start, data.labels)
     return data, start.encoder, _compiled(classifier, data, start.encoder)
 
 
+@distribution.scoped
 def build_model(
     data: Data,
     vectors: fasttext.WordVectors | None,
@@ -210,6 +214,7 @@ def build_model(
     return _compiled(model, data, encoder)
 
 
+@distribution.scoped
 def _compiled(model: keras.Model, data: Data, encoder: keras.Model | None) -> keras.Model:
     """Puts the encoder in front of the classifier where pixels are read, and compiles it."""
     settings = data.settings

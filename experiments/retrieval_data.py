@@ -15,7 +15,7 @@ import scipy.sparse
 from absl import logging
 
 from experiments.retrieval_flags import Settings
-from imgtext_tf import encoders, filesystem, layers, runs, untrusted
+from imgtext_tf import distribution, encoders, filesystem, layers, runs, untrusted
 from imgtext_tf.data import features, photos, region_features, shards
 from imgtext_tf.data.feature_tasks import Encoder, weights_digest
 from imgtext_tf.data.runners import LOCAL, Runner
@@ -131,6 +131,7 @@ def open_data(
     return Data(settings, opened, vectorizer, encoder, manifest)
 
 
+@distribution.scoped
 def open_encoder(settings: Settings) -> keras.Model:
     """Images of any shape to region vectors, by the backbone as it was published."""
     encoder = encoders.image_encoder(
@@ -143,6 +144,7 @@ def open_encoder(settings: Settings) -> keras.Model:
     return semantic_retrieval.region_encoder(encoder, levels=settings.rmac_levels)
 
 
+@distribution.chief_first
 def cached_regions(
     settings: Settings,
     encoder: keras.Model,

@@ -12,7 +12,7 @@ from absl import logging
 
 from experiments.retrieval_data import Split
 from experiments.retrieval_flags import Settings
-from imgtext_tf import mining, runs, untrusted
+from imgtext_tf import distribution, mining, runs, untrusted
 from imgtext_tf.data import shape_batches
 from imgtext_tf.models import semantic_retrieval
 from imgtext_tf.models.semantic_retrieval import TripletModel
@@ -51,7 +51,7 @@ class TripletFeed(keras.callbacks.Callback):
         self._triplets = np.zeros([0, 3], np.int64)
 
     def make_dataset(self, start: int, steps: int) -> tf.data.Dataset:
-        """The batches of some steps, as `training.fit` asks for them; call `set_model` before.
+        """This worker's slices of the batches of some steps; call `set_model` before.
 
         Nothing is prefetched: a batch may depend on the weights after the step before it.
         """
@@ -60,12 +60,15 @@ class TripletFeed(keras.callbacks.Callback):
         size = self._split.tfidf.shape[1]
         load_images = self._load_pixels if "image" in self.model.input else self._load_regions
         specs = load_images(np.zeros([0], np.int64))
+        worker, workers = distribution.worker()
 
         def make_batch(step: tf.Tensor) -> tuple:
             def load(step: np.ndarray) -> list[np.ndarray]:
                 triplets = self._of_step(int(step))
+                weights = np.array_split(self._weigh(triplets), workers)[worker]
+                triplets = np.array_split(triplets, workers)[worker]
                 images = load_images(triplets.T.ravel())
-                return [*images.values(), *self._load_texts(triplets), self._weigh(triplets)]
+                return [*images.values(), *self._load_texts(triplets), weights]
 
             types = [value.dtype for value in specs.values()]
             found = tf.numpy_function(load, [step], [*types, tf.int64, tf.float32, tf.float32])
@@ -113,21 +116,31 @@ class TripletFeed(keras.callbacks.Callback):
         for later in pools:  # of a killed process: mined with weights that this run has not
             if later > path:
                 later.unlink()
+        if not distribution.is_chief():
+            self._triplets = distribution.from_chief(self._empty_pool())
+            return
+        self._triplets = distribution.from_chief(self._open_or_draw(path, number, resumed))
+        oldest = self._pool_file(self._oldest_checkpoint() // self._settings.mine_every)
+        for old in pools:
+            if old < min(oldest, path):
+                old.unlink()
+
+    def _open_or_draw(self, path: pathlib.Path, number: int, resumed: bool) -> np.ndarray:
         if resumed:
             if not path.exists():
                 raise runs.RunError(
                     f"{path} is missing, and step {self._step} goes on with its triplets: delete "
                     "the run's folder to start anew"
                 )
-            self._triplets = untrusted.load_npz(path)["triplets"]
-            return
-        self._triplets = self._draw(number)
+            return untrusted.load_npz(path)["triplets"]
+        triplets = np.asarray(self._draw(number), np.int64)
         with runs.atomic_path(path) as temporary:
-            np.savez(temporary, triplets=self._triplets)
-        oldest = self._pool_file(self._oldest_checkpoint() // self._settings.mine_every)
-        for old in pools:
-            if old < min(oldest, path):
-                old.unlink()
+            np.savez(temporary, triplets=triplets)
+        return triplets
+
+    def _empty_pool(self) -> np.ndarray:
+        """Of the shape of a pool."""
+        return np.zeros([self._settings.mine_every * self._settings.batch_size, 3], np.int64)
 
     def _pool_file(self, number: int) -> pathlib.Path:
         return self._folder / f"pool-{number:06d}.npz"

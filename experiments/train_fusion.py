@@ -31,4 +31,4 @@ if __name__ == "__main__":
     settings_flags.define(Settings, HELP, CHOICES)
     flags.adopt_module_key_flags(common_flags)
     flags.mark_flags_as_required(settings_flags.names_of(Settings))
-    common_flags.run_main(main)
+    common_flags.run_main(main, trains=True)

@@ -28,4 +28,4 @@ def main(argv: list[str]) -> dict[str, Any]:
 if __name__ == "__main__":
     matching_flags.define_flags()
     flags.mark_flags_as_required(["run_dir"])
-    common_flags.run_main(main)
+    common_flags.run_main(main, trains=True)

@@ -31,4 +31,4 @@ def main(argv: list[str]) -> dict[str, Any]:
 
 if __name__ == "__main__":
     flags.mark_flags_as_required(["data_dir", "run_dir", "metric"])
-    common_flags.run_main(main)
+    common_flags.run_main(main, trains=True)

@@ -32,7 +32,7 @@ from experiments import (
 from experiments.relation_data import Data
 from experiments.relation_flags import Settings
 from experiments.relation_predecessor import METRICS
-from imgtext_tf import relations, runs, training, untrusted
+from imgtext_tf import distribution, relations, runs, training, untrusted
 from imgtext_tf.data import fasttext
 from imgtext_tf.models import article_encoder
 
@@ -98,11 +98,12 @@ def run(settings: Settings, own: Predecessor) -> dict[str, Any]:
             if outcome["status"] == "stopped":
                 return outcome
         outcome, heads = _train_heads(data, encoder, backbone, own, run_dir)
-        if outcome["status"] == "stopped":
+        if distribution.ends_here(outcome):
             return outcome
         return _report(data, run_dir, outcome, heads.count_params())
 
 
+@distribution.scoped
 def build_encoder(
     data: Data,
     vectors: fasttext.WordVectors | None,
@@ -146,28 +147,29 @@ def _train_autoencoder(
     settings = data.settings
     # A picture can be drawn where pixels are read.
     size = settings.image_size if data.features is None else None
-    model = article_encoder.autoencoder(
-        encoder,
-        vocabulary_size=len(data.vocabulary),
-        sentence_units=own.sentence_units,
-        image_size=size,
-        seed=settings.seed,
-    )
     losses: dict[str, keras.losses.Loss] = {
-        "words": keras.losses.SparseCategoricalCrossentropy(
-            from_logits=True, reduction="mean_with_sample_weight"
-        )
+        "words": keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     }
     if size is not None:
         losses["picture"] = keras.losses.MeanSquaredError()
-    model.compile(optimizer=_sgd(data, own.autoencoder_rate, 1), loss=losses)
+    with distribution.scope():
+        model = article_encoder.autoencoder(
+            encoder,
+            vocabulary_size=len(data.vocabulary),
+            sentence_units=own.sentence_units,
+            image_size=size,
+            seed=settings.seed,
+        )
+        model.compile(optimizer=_sgd(data, own.autoencoder_rate, 1), loss=losses)
 
     def batches(start: int, steps: int) -> tf.data.Dataset:
-        return data.training_batches(start, steps).map(rewritten)
+        return data.training_batches(start, steps, worker=(0, 1)).map(rewritten)
 
     def rewritten(inputs: dict[str, tf.Tensor], *_: tf.Tensor) -> tuple[dict, dict, dict]:
         targets = {"words": inputs["word_ids"]}
-        weights = {"words": tf.cast(inputs["word_ids"] != 0, tf.float32)}
+        # Of the whole batch, before a worker takes its slice: a mean over the real words.
+        real = tf.cast(inputs["word_ids"] != 0, tf.float32)
+        weights = {"words": tf.math.divide_no_nan(real, tf.reduce_mean(real))}
         if size is not None:
             targets["picture"] = 2 * inputs["image"] - 1
             # Keras wants as many axes as the loss has: one for each pixel.
@@ -200,14 +202,14 @@ def _train_heads(
     if data.features is None:
         backbone.trainable = settings.tune_backbone
     labels = {metric: len(relations.METRIC_VALUES[metric]) for metric in METRICS}
-    model = article_encoder.metric_heads(encoder, num_labels=labels, seed=settings.seed)
-    model.compile(
-        optimizer=_sgd(data, settings.learning_rate, own.halve_every_epochs),
-        loss={
-            metric: keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-            for metric in METRICS
-        },
-    )
+    losses = {
+        metric: keras.losses.SparseCategoricalCrossentropy(from_logits=True) for metric in METRICS
+    }
+    with distribution.scope():
+        model = article_encoder.metric_heads(encoder, num_labels=labels, seed=settings.seed)
+        model.compile(
+            optimizer=_sgd(data, settings.learning_rate, own.halve_every_epochs), loss=losses
+        )
     tables = {
         metric: tf.constant(relation_predecessor.labels_of_classes(metric), tf.int32)
         for metric in METRICS
@@ -234,6 +236,7 @@ def _train_heads(
         eval_steps=settings.eval_steps,
         # On val: the authors chose by the pairs they reported on.
         monitor="val/harmonic_accuracy",
+        sliced=True,
         deterministic=settings.deterministic,
         batch_ids=data.batch_ids,
     )
@@ -286,4 +289,4 @@ def main(argv: list[str]) -> dict[str, Any]:
 
 if __name__ == "__main__":
     flags.mark_flags_as_required(["data_dir", "run_dir"])
-    common_flags.run_main(main)
+    common_flags.run_main(main, trains=True)

@@ -28,7 +28,7 @@ from absl import flags, logging
 from sklearn.feature_extraction.text import TfidfVectorizer
 
 from experiments import common_flags, settings_flags
-from imgtext_tf import optimizers, runs, training, untrusted
+from imgtext_tf import distribution, optimizers, runs, training, untrusted
 from imgtext_tf.data import associations, grams
 from imgtext_tf.models import query_encoder
 
@@ -97,19 +97,7 @@ def run(settings: Settings) -> dict[str, Any]:
         hashing = {"buckets": settings.buckets, "longest": settings.longest}
         run_dir.describe_model(labels=[], vocabulary=[], preprocessing=hashing)
         training.set_seed(settings.seed, settings.deterministic)
-        encoder = query_encoder.query_encoder(
-            buckets=settings.buckets,
-            dim=settings.dim,
-            gram_dim=settings.gram_dim,
-            attention_units=settings.attention_units,
-            pooling=settings.pooling,
-            dropout=settings.dropout,
-            seed=settings.seed,
-        )
-        model = query_encoder.dual_encoder(
-            encoder, scale=settings.scale, learn_scale=settings.learn_scale
-        )
-        query_encoder.compile_dual(model, optimizers.LazyAdam(settings.learning_rate))
+        model = build_model(settings)
         untrained = evaluate(model, settings.max_steps, settings=settings, held_out=held_out)
         outcome = training.fit(
             model,
@@ -124,7 +112,7 @@ def run(settings: Settings) -> dict[str, Any]:
             deterministic=settings.deterministic,
             batch_ids=functools.partial(_batch_ids, train, settings),
         )
-        if outcome["status"] == "stopped":
+        if distribution.ends_here(outcome):
             return outcome
         best = untrusted.load_model(run_dir.model_file("best"))
         metrics = {
@@ -145,6 +133,24 @@ def run(settings: Settings) -> dict[str, Any]:
             best_step=outcome["best_step"],
             groups=len(train),
         )
+
+
+@distribution.scoped
+def build_model(settings: Settings) -> keras.Model:
+    """The compiled dual encoder."""
+    encoder = query_encoder.query_encoder(
+        buckets=settings.buckets,
+        dim=settings.dim,
+        gram_dim=settings.gram_dim,
+        attention_units=settings.attention_units,
+        pooling=settings.pooling,
+        dropout=settings.dropout,
+        seed=settings.seed,
+    )
+    model = query_encoder.dual_encoder(
+        encoder, scale=settings.scale, learn_scale=settings.learn_scale
+    )
+    return query_encoder.compile_dual(model, optimizers.LazyAdam(settings.learning_rate))
 
 
 def read_texts(
@@ -268,4 +274,4 @@ if __name__ == "__main__":
     settings_flags.define(Settings, HELP, CHOICES)
     flags.adopt_module_key_flags(common_flags)
     flags.mark_flags_as_required(settings_flags.names_of(Settings))
-    common_flags.run_main(main)
+    common_flags.run_main(main, trains=True)

@@ -27,7 +27,7 @@ from experiments import (
 )
 from experiments.retrieval_data import Data
 from experiments.retrieval_flags import Settings
-from imgtext_tf import runs, training, untrusted
+from imgtext_tf import distribution, runs, training, untrusted
 from imgtext_tf.models import semantic_retrieval
 from imgtext_tf.text_similarity import TfIdf
 
@@ -65,7 +65,7 @@ def run(settings: Settings) -> dict[str, Any]:
             data = _open_trained(settings, run_dir)
         else:
             data, outcome = _train(settings, run_dir)
-            if outcome["status"] == "stopped":
+            if distribution.ends_here(outcome):
                 return outcome
         model = untrusted.load_model(run_dir.model_file("best"))
         metrics = evaluate(model, data, settings.eval_split)
@@ -87,6 +87,7 @@ def evaluate(model: semantic_retrieval.TripletModel, data: Data, split: str) -> 
     return metrics
 
 
+@distribution.scoped
 def build_model(settings: Settings, data: Data) -> semantic_retrieval.TripletModel:
     """The compiled model, with its PCA whitening."""
     train = data.splits["train"]
@@ -155,6 +156,8 @@ def _train(settings: Settings, run_dir: runs.RunDirectory) -> tuple[Data, dict[s
         monitor=settings.monitor,
         callbacks=[feed],
         batch_ids=feed.batch_ids,
+        sliced=True,
+        cut=semantic_retrieval.cut_triplets,
         deterministic=settings.deterministic,
     )
     return data, outcome | {"parameters": model.count_params()}
@@ -186,4 +189,4 @@ def main(argv: list[str]) -> dict[str, Any]:
 if __name__ == "__main__":
     retrieval_flags.define_flags()
     flags.mark_flags_as_required(["data_dir", "run_dir"])
-    common_flags.run_main(main)
+    common_flags.run_main(main, trains=True)

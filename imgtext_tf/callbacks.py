@@ -10,34 +10,16 @@ from typing import Any, NoReturn
 import keras
 import numpy as np
 
-from imgtext_tf import runs
+from imgtext_tf import distribution, replicated_step, runs
 from imgtext_tf.board import Board
 from imgtext_tf.checkpoints import as_if_ended, assign, checksum, is_constant, variables_by_name
-from imgtext_tf.finite import FiniteWeights, bad_array, name_batches
+from imgtext_tf.finite import FiniteWeights, TrainingError, bad_array, name_batches
 from imgtext_tf.progress import Progress
 from imgtext_tf.stop_signals import EvaluationStopped, StopSignals
 
 logger = logging.getLogger(__name__)
 
 _METERS = "metrics/"  # what the names of metrics' values begin with in a checkpoint
-
-
-class TrainingError(RuntimeError):
-    """Training cannot go on.
-
-    Attributes:
-        step: the step at which it broke off.
-    """
-
-    def __init__(self, message: str, *, step: int):
-        """Stores the step beside the message.
-
-        Args:
-            message: what happened and the mend.
-            step: the step at which it broke off.
-        """
-        super().__init__(message)
-        self.step = step
 
 
 class Loop(keras.callbacks.Callback):
@@ -92,6 +74,7 @@ class Loop(keras.callbacks.Callback):
         self._progress = Progress(max_steps, eval_steps)
         self._logs: dict[str, float] = {}
         self._epoch_begin = 0
+        self.stop = replicated_step.Stop()
         # The values of the metrics go on over checkpoints and resumes, until they are logged.
         self._meters: list[np.ndarray] = []
         self._meters_wait = False
@@ -104,6 +87,11 @@ class Loop(keras.callbacks.Callback):
         self._evaluated_step = 0
         self._best_step: int | None = None
         self._best_value: float | None = None
+
+    def on_train_batch_begin(self, batch: int, logs: Mapping[str, float] | None = None) -> None:
+        """Tells the other workers of a signal."""
+        if self._signals.received:
+            self.stop.wish()
 
     def on_train_batch_end(self, batch: int, logs: Mapping[str, float] | None = None) -> None:
         """Counts, checks, evaluates and stops as it is due."""
@@ -119,10 +107,16 @@ class Loop(keras.callbacks.Callback):
             # after other callbacks have seen the values at the end of this one.
             if self.step % self._log_every == 0 and batch + 1 < self.params["steps"]:
                 self.model.reset_metrics()
-        if not self._signals.received:
+        if not self._stops():
             self._evaluate_if_due()
-        if self._signals.received or self.step >= self._max_steps:
+        if self._stops() or self.step >= self._max_steps:
             self.model.stop_training = True
+
+    def _stops(self) -> bool:
+        """Whether a signal ends the training now; several workers end it after the same step."""
+        if distribution.worker() == (0, 1):
+            return self._signals.received
+        return self.stop.agreed()
 
     def on_epoch_begin(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
         """Notes where the stretch between two checkpoints begins; gives metrics their values."""
@@ -152,13 +146,19 @@ class Loop(keras.callbacks.Callback):
     def _evaluate_if_due(self) -> None:
         if not self._evaluation_is_due():
             return
+        if not distribution.is_chief():
+            if distribution.from_chief(None):
+                self._evaluated_step = self.step
+            return
         with self._progress.evaluation(), as_if_ended(self.model):
             try:
                 self._signals.in_evaluation = True
                 values = self._evaluate_model(self.model, self.step)
                 self._signals.in_evaluation = False
             except EvaluationStopped:
+                distribution.from_chief(False)
                 return
+            distribution.from_chief(True)
             values = {f"val/{name}": float(value) for name, value in values.items()}
             if self._monitor not in values:
                 raise ValueError(f"the evaluation gives no {self._monitor!r} to choose the best "
@@ -186,6 +186,8 @@ class Loop(keras.callbacks.Callback):
         return False
 
     def _save(self) -> None:
+        if not distribution.is_chief():
+            return
         state = {
             "step": self.step,
             "seed": self._seed,
@@ -213,7 +215,8 @@ class Loop(keras.callbacks.Callback):
     def resume(self) -> None:
         """Takes up the state of the newest checkpoint, if there is one."""
         if self.model.optimizer is not None and not self.model.optimizer.built:
-            self.model.optimizer.build(self.model.trainable_variables)
+            with distribution.scope():
+                self.model.optimizer.build(self.model.trainable_variables)
         checkpoint = self._run.load_checkpoint()
         if checkpoint is not None:
             state, arrays = checkpoint
@@ -230,6 +233,7 @@ class Loop(keras.callbacks.Callback):
             self._evaluated_step = state["evaluated_step"]
             self._best_step, self._best_value = state["best_step"], state["best_value"]
             logger.info("resumed at step %d of %d", self.step, self._max_steps)
+        self._follow_chief()
         # A killed run may have gone on after its last checkpoint; it will do so again.
         self._board.go_on(self.step)
         history = self._run.read_history()
@@ -240,9 +244,23 @@ class Loop(keras.callbacks.Callback):
             self._evaluate_if_due()
             self._save()
 
+    def _follow_chief(self) -> None:
+        """Begins with the chief's weights and step: only the chief has a checkpoint."""
+        self.step, self._evaluated_step = distribution.from_chief([self.step, self._evaluated_step])
+        if distribution.from_chief(self._constants) != self._constants:
+            raise ValueError("this worker's word vectors or backbone are not the chief's: give all "
+                             "workers the same files")  # fmt: skip
+        distribution.share_variables(variables_by_name(self.model))
+
+    def finish(self) -> dict[str, Any]:
+        """Saves the last weights: what `fit` returns, the chief's on all workers."""
+        if distribution.is_chief():
+            self._run.save_model(self.model, "last")
+        return distribution.from_chief(self.outcome())
+
     def outcome(self) -> dict[str, Any]:
-        """What `fit` returns."""
-        stopped = self._signals.received and (
+        """What `fit` returns on this worker."""
+        stopped = (self._signals.received or self.stop.agreed()) and (
             self.step < self._max_steps or self._evaluation_is_due()
         )
         if stopped:

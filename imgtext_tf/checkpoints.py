@@ -9,6 +9,8 @@ from collections.abc import Iterable, Iterator, Mapping
 import keras
 import numpy as np
 
+from imgtext_tf import replicated_step
+
 
 @contextlib.contextmanager
 def as_if_ended(model: keras.Model) -> Iterator[None]:
@@ -37,13 +39,8 @@ def variables_by_name(model: keras.Model) -> dict[str, keras.Variable]:
     Variables that a layer marks as constant (tables of given vectors, frozen backbones: most of the
     bytes) are left out.
     """
-    optimizers = {
-        id(value): value
-        for value in vars(model).values()
-        if isinstance(value, keras.optimizers.Optimizer)
-    }
     groups = {"model": [value for value in model.variables if not is_constant(value)]}
-    for number, optimizer in enumerate(optimizers.values()):
+    for number, optimizer in enumerate(replicated_step.optimizers_of(model)):
         if not optimizer.built:
             raise ValueError(f"the optimiser {optimizer.name!r} must be built before training")
         groups[f"optimizer{number}"] = optimizer.variables

@@ -21,6 +21,24 @@ _MOST_NAMED = 32  # ids of a batch in a message
 _LARGEST = 1 << 24
 
 
+class TrainingError(RuntimeError):
+    """Training cannot go on.
+
+    Attributes:
+        step: the step at which it broke off.
+    """
+
+    def __init__(self, message: str, *, step: int):
+        """Stores the step beside the message.
+
+        Args:
+            message: what happened and the mend.
+            step: the step at which it broke off.
+        """
+        super().__init__(message)
+        self.step = step
+
+
 class FiniteWeights:
     """Looks through the weights that are trained, in one call of a graph a step."""
 

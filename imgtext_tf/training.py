@@ -15,9 +15,10 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from imgtext_tf import runs
+from imgtext_tf import distribution, replicated_step, runs
 from imgtext_tf.board import Board
-from imgtext_tf.callbacks import Loop, TrainingError
+from imgtext_tf.callbacks import Loop
+from imgtext_tf.finite import TrainingError
 from imgtext_tf.stop_signals import StopSignals
 
 # All that has to do with a training is had from here.
@@ -69,6 +70,8 @@ def fit(
     board: Board | None = None,
     log_every: int = 100,
     batch_ids: Callable[[int], Sequence[str]] | None = None,
+    sliced: bool = False,
+    cut: Callable = replicated_step.cut_rows,
 ) -> dict[str, Any]:
     """Trains a compiled model up to a step, from the run's checkpoint if there is one.
 
@@ -95,6 +98,9 @@ def fit(
         log_every: steps between TensorBoard scalars of the training.
         batch_ids: number of a batch, from 0 -> the ids of its examples, which the error names
             where a loss or weight is not finite.
+        sliced: whether the batches are this worker's slices (`distribution.worker`) already; else
+            they are cut out of the global ones.
+        cut: (batch, number, count) -> one of so many parts of a batch.
 
     Returns:
         `status` ("finished" or "stopped"), `step`, `seconds` of training over all resumes,
@@ -106,8 +112,7 @@ def fit(
         runs.RunError: if another process uses the run directory.
         ValueError: if an argument is wrong or the checkpoint is of another model.
     """
-    if min(max_steps, checkpoint_every, log_every) < 1 or (eval_every or 1) < 1:
-        raise ValueError("max_steps, checkpoint_every, eval_every and log_every must be 1 or more")
+    _check_positive(max_steps, checkpoint_every, log_every, eval_every or 1)
     if monitor_mode not in ("max", "min"):
         raise ValueError(f"monitor_mode must be max or min, not {monitor_mode!r}")
     if model.steps_per_execution != 1:
@@ -130,9 +135,12 @@ def fit(
         )
         loop.resume()
         start = loop.step
-        if start < max_steps and not signals.received:
+        if distribution.any_worker(signals.received):
+            loop.stop.agree(1)
+        elif start < max_steps:
+            batches = _checked(make_dataset(start, max_steps - start), max_steps - start)
             model.fit(
-                _checked(make_dataset(start, max_steps - start), max_steps - start),
+                replicated_step.attach(model, batches, loop.stop, cut=cut, sliced=sliced),
                 epochs=math.ceil((max_steps - start) / checkpoint_every),
                 steps_per_epoch=checkpoint_every,
                 callbacks=[loop, *callbacks],
@@ -142,8 +150,12 @@ def fit(
         elif start > 0 and model.optimizer is not None:
             # What model.fit does after its last step: averaged weights take their place.
             model.optimizer.finalize_variable_values(model.trainable_variables)
-        run.save_model(model, "last")
-        return loop.outcome()
+        return loop.finish()
+
+
+def _check_positive(*counts: int) -> None:
+    if min(counts) < 1:
+        raise ValueError("max_steps, checkpoint_every, eval_every and log_every must be 1 or more")
 
 
 def _evaluation_steps(max_steps: int, every: int | None, steps: Iterable[int]) -> list[int]:

@@ -37,6 +37,11 @@ def test_bag_pooling(root, tmp_path):
     np.testing.assert_allclose(pooled, [expected, np.zeros(4)], rtol=1e-5)
 
 
+def test_own_rows(tmp_path):
+    # With several replicas: tests/test_distribution.py.
+    layer_checks.check_layer(layers.OwnRows, B, A, tmp_path=tmp_path)
+
+
 def test_pair_scores():
     b = RNG.normal(size=[4, 3]).astype(np.float32)
     group = np.array([1, 2, 1, 3])

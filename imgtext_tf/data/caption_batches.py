@@ -121,6 +121,7 @@ def training_batches(
     start_step: int,
     num_steps: int,
     by_length: bool = True,
+    worker: tuple[int, int] = (0, 1),
 ) -> tf.data.Dataset:
     """Pairs of a caption and its image, by the names of `examples.BATCH_NAMES`.
 
@@ -136,6 +137,7 @@ def training_batches(
         start_step: the step of the first batch; no earlier one is computed.
         num_steps: batches to give.
         by_length: see `plans.batch_rows`.
+        worker: (number, count): gives this slice of each batch.
 
     Returns:
         `caption_ids`, `image_row` and `image_features` or `image`.
@@ -146,9 +148,11 @@ def training_batches(
     # Deviation 5: captions of like lengths, not any.
     plan = _plan(word_ids, batch_size=batch_size, seed=seed, by_length=by_length)
     live = isinstance(source, Pixels)
+    number, count = worker
+    size = len(np.array_split(np.arange(batch_size), count)[number])
 
     def load(step: np.ndarray) -> tuple[np.ndarray, ...]:
-        rows = plan(int(step))
+        rows = np.array_split(plan(int(step)), count)[number]
         places = captions.image_of[rows]
         found = source.load(places) if live else (source.read(places),)
         return word_ids.padded(rows), places, *found
@@ -158,14 +162,14 @@ def training_batches(
         # Not stateful: deterministic TensorFlow would run a stateful map one element at a time.
         ids, places, *found = tf.numpy_function(load, [step], dtypes, stateful=False)
         batch = {
-            "caption_ids": tf.ensure_shape(ids, [batch_size, None]),
-            "image_row": tf.ensure_shape(places, [batch_size]),
+            "caption_ids": tf.ensure_shape(ids, [size, None]),
+            "image_row": tf.ensure_shape(places, [size]),
         }
         if live:
-            records, names = (tf.ensure_shape(one, [batch_size]) for one in found)
+            records, names = (tf.ensure_shape(one, [size]) for one in found)
             of_step = tf.random.fold_in(tf.constant([seed, 0], tf.int64), step)
             return batch | {"image": source.decode(records, names, places, of_step)}
-        return batch | {"image_features": tf.ensure_shape(found[0], [batch_size, *source.shape])}
+        return batch | {"image_features": tf.ensure_shape(found[0], [size, *source.shape])}
 
     dataset = tf.data.Dataset.range(start_step, start_step + num_steps)
     dataset = dataset.map(make, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)

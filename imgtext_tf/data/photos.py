@@ -96,6 +96,7 @@ def pair_dataset(
     features: FeatureCache | None = None,
     image_size: images.Size | None = None,
     distort: Mapping[str, Any] | None = None,
+    worker: tuple[int, int] = (0, 1),
 ) -> tf.data.Dataset:
     """Training batches: ({`image_features` or `image`, `query`}, {"candidates": zeros [B]}).
 
@@ -109,10 +110,13 @@ def pair_dataset(
         features: gives `image_features`; None decodes images.
         image_size: pixels of `image`.
         distort: keyword arguments of `images.distort`; None means `images.eval_crop`.
+        worker: (number, count): gives this slice of each batch.
     """
+    number, count = worker
 
     def plan(step: int) -> tuple[np.ndarray, np.ndarray]:
-        return pairs.batch(step, batch_size=batch_size, seed=seed)
+        rows, queries = pairs.batch(step, batch_size=batch_size, seed=seed)
+        return np.array_split(rows, count)[number], np.array_split(queries, count)[number]
 
     def finish(step: tf.Tensor) -> tuple:
         inputs, _, queries = read(step)

@@ -8,6 +8,7 @@ from imgtext_tf.layers.frozen import Frozen, HubImage
 from imgtext_tf.layers.fusion import Mlb, Mutan
 from imgtext_tf.layers.pooling import MAC, GeM
 from imgtext_tf.layers.recurrent import MaskedGRU, MaskedPooling
+from imgtext_tf.layers.replicas import OwnRows
 from imgtext_tf.layers.rmac import RMAC, RegionMaxPool, WhitenedSum, rmac_regions
 from imgtext_tf.layers.text import (
     UNKNOWN_ID,
@@ -34,6 +35,7 @@ __all__ = [
     "Mlb",
     "Mutan",
     "PairScores",
+    "OwnRows",
     "RMAC",
     "RegionAttention",
     "RegionMaxPool",

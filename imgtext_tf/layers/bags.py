@@ -7,6 +7,8 @@ import math
 import keras
 import tensorflow as tf
 
+from imgtext_tf.layers import replicas
+
 _OTHER = -1e9
 _MAX_SCALE = 100.0
 
@@ -78,6 +80,8 @@ class BagPooling(keras.layers.Layer):
 class PairScores(keras.layers.Layer):
     """s cos of each text with each other's partner: a [B, D], b [B, D], group [B] -> [B, B].
 
+    Where several replicas train together, B counts the rows of all of them (see `OwnRows`).
+
     Row i's partner is column i; other columns of the same group are right as well, and masked. So
     are, where the numbers of the texts are given (`first_id`, `second_id`, [B] each), columns of
     pairs that have a text in common with row i: one text can stand in several groups.
@@ -106,12 +110,14 @@ class PairScores(keras.layers.Layer):
         scale = self.scale
         if self.learn_scale:
             scale = keras.ops.minimum(keras.ops.exp(self.log_scale), _MAX_SCALE)
-        a, b = (keras.ops.normalize(vectors, axis=-1) for vectors in (a, b))
+        a, b = (replicas.gather(keras.ops.normalize(vectors, axis=-1)) for vectors in (a, b))
+        group = replicas.gather(group)
         scores = scale * keras.ops.cast(keras.ops.matmul(a, keras.ops.transpose(b)), "float32")
         size = keras.ops.shape(a)[0]
         other = keras.ops.logical_not(keras.ops.cast(keras.ops.eye(size), "bool"))
         same = keras.ops.equal(group[:, None], group[None])
         if first_id is not None:
+            first_id, second_id = replicas.gather(first_id), replicas.gather(second_id)
             for one, two in ((first_id, first_id), (second_id, second_id), (first_id, second_id)):
                 equal = keras.ops.equal(one[:, None], two[None])
                 same = keras.ops.logical_or(same, equal)

@@ -8,6 +8,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from imgtext_tf.layers import replicas
+
 SAMPLERS = ("log_uniform", "uniform", "in_batch", "mixed", "full")
 
 # Beyond this many elements of one variable some operations on GPUs fail.
@@ -79,6 +81,7 @@ class CosineSoftmax(keras.layers.Layer):
         self.scale, self.learn_scale = scale, learn_scale
         self.correct, self.remove_hits = correct, remove_hits
         self.seed, self.max_elements = seed, max_elements
+        self.one_draw = True  # All replicas take the same sample.
         self.draws = 0 if sampler in ("in_batch", "full") else self._number_of_draws()
         self.seed_generator = keras.random.SeedGenerator(seed)
 
@@ -171,8 +174,8 @@ class CosineSoftmax(keras.layers.Layer):
             return None, None
         drawn, misses = [], []
         if self.sampler in ("in_batch", "mixed"):
-            drawn.append(labels)
-            size = tf.cast(tf.shape(labels)[0], tf.float32)
+            drawn.append(replicas.gather(labels))
+            size = tf.cast(tf.shape(drawn[0])[0], tf.float32)
             misses.append((size, lambda ids: tf.gather(self.log_frequency.value, ids)))
         if self.sampler != "in_batch":
             drawn.append(self._draw())

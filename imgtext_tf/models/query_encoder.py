@@ -96,7 +96,12 @@ def dual_encoder(
             "first_id": first_id,
             "second_id": second_id,
         },
-        {"scores": scores, "reverse": keras.ops.transpose(scores)},
+        {
+            "scores": layers.OwnRows(dtype="float32", name="own_scores")(scores, group),
+            "reverse": layers.OwnRows(dtype="float32", name="own_reverse")(
+                keras.ops.transpose(scores), group
+            ),
+        },
         name="dual_encoder",
     )
 

@@ -13,6 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from imgtext_tf import layers, losses
+from imgtext_tf.layers import replicas
 
 # What each way of training minimises: weights of Eq. 1, 2 and 3.
 EMBEDDINGS: dict[str, dict[str, float]] = {
@@ -35,6 +36,9 @@ class TripletModel(keras.Model):
     where in `pixels` some images of one shape begin, how many they are, their height and width. So
     images of many shapes are trained together, and memory holds one chunk of them.
     """
+
+    # No gradient has a row twice, also where it is summed over replicas.
+    merges_rows = True
 
     def compile(
         self,
@@ -96,17 +100,18 @@ class TripletModel(keras.Model):
         variables = self.trainable_variables
         gradients = [_merged(gradient) for gradient in gradients]
         self.optimizer.apply_gradients(zip(gradients, variables, strict=True))
-        self._loss_tracker.update_state(loss)
+        self._loss_tracker.update_state(replicas.total(loss))
         return {"loss": self._loss_tracker.result()}
 
     def _mean_loss(self, outputs, weights, triplets):
         """The share of some triplets in the batch's mean loss, and what gradients are taken of."""
-        loss = tf.reduce_sum(self.triplet_losses(outputs) * weights) / tf.cast(triplets, tf.float32)
+        loss = tf.reduce_sum(self.triplet_losses(outputs) * weights) / triplets
         return loss, self.optimizer.scale_loss(loss)
 
     def _step_on_regions(self, inputs, weights):
         """Loss and gradients, part by part."""
         triplets = tf.shape(weights)[0]
+        all_triplets = replicas.total(tf.cast(triplets, tf.float32))
         total, gradients = 0.0, None
         for part in range(self.micro_batches):
             start = triplets * part // self.micro_batches
@@ -114,7 +119,7 @@ class TripletModel(keras.Model):
             some = {name: _rows(tensor, start, stop, triplets) for name, tensor in inputs.items()}
             with tf.GradientTape() as tape:
                 outputs = self(some, training=True)
-                loss, scaled = self._mean_loss(outputs, weights[start:stop], triplets)
+                loss, scaled = self._mean_loss(outputs, weights[start:stop], all_triplets)
             found = tape.gradient(scaled, self.trainable_variables, unconnected_gradients="zero")
             if gradients is not None:
                 found = [_sum(*pair) for pair in zip(gradients, found, strict=True)]
@@ -150,12 +155,13 @@ class TripletModel(keras.Model):
             parallel_iterations=1,
         )
         distinct = found.concat()
+        triplets = replicas.total(tf.cast(tf.shape(weights)[0], tf.float32))
         with tf.GradientTape() as tape:
             tape.watch(distinct)
             outputs = {"phi": tf.gather(distinct, inputs["rows"])}
             if "tfidf" in inputs:
                 outputs |= of_text({"tfidf": inputs["tfidf"]}, training=True)
-            loss, scaled = self._mean_loss(outputs, weights, tf.shape(weights)[0])
+            loss, scaled = self._mean_loss(outputs, weights, triplets)
         text_variables = of_text.trainable_variables if of_text is not None else []
         passed, *text_gradients = tape.gradient(scaled, [distinct, *text_variables])
         passed = tf.convert_to_tensor(passed)
@@ -214,6 +220,28 @@ def _rows(tensor, start, stop, triplets):
         return tf.sparse.concat(0, parts)
     parts = [tensor[start + offset * triplets : stop + offset * triplets] for offset in range(3)]
     return tf.concat(parts, axis=0)
+
+
+def cut_triplets(batch, number, count):
+    """A part of the triplets of a training batch, for `training.fit`.
+
+    Pixels stay whole: a replica embeds all images of its worker and takes its own rows of them.
+
+    Args:
+        batch: (inputs, weights), see `TripletModel`.
+        number: of the part.
+        count: of all parts.
+    """
+    if count == 1:
+        return batch
+    inputs, weights = batch
+    triplets = tf.shape(weights)[0]
+    start, stop = triplets * number // count, triplets * (number + 1) // count
+    parts = {
+        name: tensor if name in ("pixels", "chunks") else _rows(tensor, start, stop, triplets)
+        for name, tensor in inputs.items()
+    }
+    return parts, weights[start:stop]
 
 
 def semantic_retrieval(

@@ -13,6 +13,7 @@ from keras import ops
 
 from imgtext_tf import layers, losses
 from imgtext_tf.branches import FEATURES, image_branch, modality_classifier, text_branch
+from imgtext_tf.layers import replicas
 from imgtext_tf.stages import Stage
 
 __all__ = [
@@ -137,7 +138,11 @@ class SentenceMatching(keras.Model):
         )
 
     def train_step(self, data):
-        """One step of the current stage."""
+        """One step of the current stage.
+
+        Where several replicas train together, each embeds its own rows and computes the losses of
+        all of them.
+        """
         inputs, _, _ = keras.utils.unpack_x_y_sample_weight(data)
         stage = self.stage
         step = self.optimizer.iterations
@@ -147,13 +152,14 @@ class SentenceMatching(keras.Model):
             progress = ops.cast(step, "float32") / stage.steps
             strength = strength * layers.dann_ramp(progress)
         self.reversal.strength.assign(strength)
-        batch = ops.shape(inputs["caption_ids"])[0]
-        is_image = ops.concatenate([ops.ones([batch]), ops.zeros([batch])], axis=0)
         encoders = self._encoder_variables()
         with tf.GradientTape(persistent=True) as tape:
             parts = set(stage.train)
             images = self.embed_images(inputs, training="image" in parts)
             texts = self.embed_texts(inputs, training="text" in parts)
+            images, texts = replicas.gather(images), replicas.gather(texts)
+            batch = ops.shape(images)[0]
+            is_image = ops.concatenate([ops.ones([batch]), ops.zeros([batch])], axis=0)
             both, loss = ops.concatenate([images, texts], axis=0), 0.0
             if "triplet" in stage.losses:
                 loss = self._triplet(images, texts, inputs, step)
@@ -163,6 +169,7 @@ class SentenceMatching(keras.Model):
                 modality = losses.modality_loss(logits, is_image)
                 if "modality" in stage.losses:
                     loss = loss + modality
+                loss = loss / replicas.count()
         if adversarial and stage.mode == "alternating":
             gradients = self._alternate(tape, both, loss, is_image, encoders, strength)
         else:
@@ -185,21 +192,22 @@ class SentenceMatching(keras.Model):
             with tf.GradientTape() as own_tape:
                 logits = self.classifier(fixed, training=self.classifier_optimizer is not None)
                 modality = losses.modality_loss(logits, is_image)
+                share = modality / replicas.count()
             variables = self.classifier.trainable_variables
             if self.classifier_optimizer is not None:
-                gradients = own_tape.gradient(modality, variables)
+                gradients = own_tape.gradient(share, variables)
                 self.classifier_optimizer.apply(gradients, variables)
         self._log_modality(logits, modality, is_image)
         with tape:
             logits = self.classifier(both, training=False)
             against = losses.adversarial_loss(logits, is_image, target=self.stage.target)
-            loss = loss + strength * against
+            loss = (loss + strength * against) / replicas.count()
         return _whole(tape.gradient(loss, encoders))
 
     def _triplet(self, images, texts, inputs, step):
         stage, same = self.stage, None
         if stage.mask_same_image:
-            rows = inputs["image_row"]
+            rows = replicas.gather(inputs["image_row"])
             same = ops.equal(rows[:, None], rows[None, :])
         scores = self.scores(images, texts)
         settings = {"margin": stage.margin, "same_image": same}

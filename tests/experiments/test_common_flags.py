@@ -92,3 +92,18 @@ def test_a_script_names_a_mistake_without_a_traceback(tmp_path, monkeypatch, arg
     with flagsaver.flagsaver(), pytest.raises(SystemExit, match=message):
         common_flags.run_main(main)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_workers_without_a_cluster_are_told_how_to_name_it(monkeypatch):
+    monkeypatch.delenv("TF_CONFIG", raising=False)
+    monkeypatch.delenv("SLURM_PROCID", raising=False)
+    monkeypatch.setattr(sys, "argv", ["script", "--strategy=multi_worker"])
+    with flagsaver.flagsaver(), pytest.raises(SystemExit, match="set TF_CONFIG"):
+        common_flags.run_main(lambda argv: None, trains=True)
+
+
+def test_a_script_that_trains_no_network_takes_no_strategy(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["script", "--strategy=mirrored"])
+    with flagsaver.flagsaver(), pytest.raises(SystemExit):
+        common_flags.run_main(lambda argv: None)
+    assert "trains no network" in "".join(capsys.readouterr())
