@@ -19,6 +19,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from imgtext_tf import untrusted
+
 logger = logging.getLogger(__name__)
 
 STRATEGIES = ("single", "mirrored", "multi_worker")
@@ -138,7 +140,7 @@ def from_chief(value: Any) -> Any:
     letters = np.zeros(length, np.int64)
     if is_chief():
         letters[:] = np.frombuffer(sent, np.uint8)
-    return json.loads(_chiefs_array(letters).astype(np.uint8).tobytes().decode("utf-8"))
+    return untrusted.parse_json(_chiefs_array(letters).astype(np.uint8).tobytes())
 
 
 def chief_first(function: Callable) -> Callable:
