@@ -129,7 +129,7 @@ def test_a_failed_save_leaves_the_index_that_was_there(tmp_path, monkeypatch):
         raise OSError("no space left")
 
     monkeypatch.setattr(other, "_save", fail)
-    with pytest.raises(OSError, match="no space"):
+    with pytest.raises(search.SearchError, match="no space"):
         other.save(tmp_path)
     assert len(search.load(tmp_path)) == 9
 
