@@ -1,4 +1,5 @@
 import numpy as np
+import pytest
 
 from experiments import benchmark
 from experiments.relation_flags import Settings
@@ -28,6 +29,7 @@ def test_table():
     assert lines[3] == "| long | 30.0 | 25.0 to 45.0 | 333.3 | 2.00 (1.00 to 3.00) |"
 
 
+@pytest.mark.heavy
 def test_a_page_is_written(tiny_data, tmp_path):
     settings = Settings(
         data_dir=str(tiny_data),

@@ -328,6 +328,7 @@ def test_the_exported_generator_gives_the_same_phrases(phrases, data, tmp_path):
         np.testing.assert_allclose(found["scores"][row], [s for _, s in own], atol=1e-4)
 
 
+@pytest.mark.heavy
 def test_the_exported_chain_gives_the_same_label(fusion, data, tmp_path):
     settings, _ = fusion
     case = data / "fusion" / "cases" / "multimodal-0.5-without_labels-s0-f0"

@@ -38,6 +38,7 @@ def test_texts_for_xla_have_one_shape(tiny_data, tmp_path):
     assert shapes == {(16, 4, 7)} and model.jit_compile
 
 
+@pytest.mark.heavy
 def test_mixed_precision_keeps_weights_and_logits_in_32_bits(tiny_data, tmp_path):
     assert command(tiny_data, tmp_path / "run", "--inputs=text", "--mixed_precision") is None
     model = runs.load(tmp_path / "run").model

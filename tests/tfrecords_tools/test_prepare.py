@@ -2,6 +2,8 @@ import pathlib
 import subprocess
 import sys
 
+import pytest
+
 from tfrecords_tools import prepare, releases
 from tfrecords_tools.readers import vist
 
@@ -28,6 +30,7 @@ def test_the_table_covers_every_class():
         assert name in text
 
 
+@pytest.mark.heavy
 def test_the_command_counts_what_is_on_disk_beside_what_is_expected(raw):
     sources = [
         f"--vist_dir={raw / 'vist'}",
