@@ -173,7 +173,9 @@ def show(
     drawn = [
         arrays[key][rng.permutation(len(arrays[key]))[:_POINTS]] for key in ("images", "captions")
     ]
-    figure = embedding_figures.modality_figure(*drawn, title=name, seed=seed)
+    of_what = name.removeprefix("modalities_").replace("_", " ")
+    title = f"t-SNE of image and caption embeddings: {of_what}"
+    figure = embedding_figures.modality_figure(*drawn, title=title, seed=seed)
     figures.save(figure, run_dir.figures / f"{name}.png")
     board.image(step, name, figures.to_image(figure))
 
