@@ -198,7 +198,7 @@ def _check(inputs, fusion, feature_shape, vocabulary_size, word_scores):
     if inputs != "text" and feature_shape is None:
         raise ValueError(f"inputs={inputs!r} needs feature_shape=(h, w, C)")
     if inputs == "image" and word_scores:
-        raise ValueError('word_scores need a text: use inputs="both" or "text"')
+        raise ValueError('word_scores need a text: leave them out with inputs="image"')
     if inputs != "image" and vocabulary_size is None:
         raise ValueError(f"inputs={inputs!r} needs vocabulary_size")
 
