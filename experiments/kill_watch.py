@@ -38,6 +38,7 @@ class Watch:
         if self._file < 0:
             raise OSError(ctypes.get_errno(), "inotify cannot be started")
         self._folders: dict[int, pathlib.Path] = {}
+        self._found: set[pathlib.Path] = set()  # by looking, so their event may still come
         self._add(folder)
         self._root = folder
         self._closed = threading.Event()
@@ -70,14 +71,21 @@ class Watch:
                 watch, mask, _, length = _EVENT.unpack_from(data, start)
                 start += _EVENT.size + length
                 name = os.fsdecode(data[start - length : start].rstrip(b"\0"))
-                self._note(self._folders.get(watch, self._root) / name, mask)
+                path = self._folders.get(watch, self._root) / name
+                if path in self._found:
+                    self._found.discard(path)
+                else:
+                    self._note(path, mask)
 
     def _note(self, path: pathlib.Path, mask: int) -> None:
         if mask & _IS_DIRECTORY:
             self._add(path)
-            # What came into it before it was watched.
+            # What came into it before it was watched; what came while it is looked at, is seen
+            # both ways.
             for inner in path.glob("*") if path.is_dir() else ():
-                self._note(inner, _CREATE | (_IS_DIRECTORY if inner.is_dir() else 0))
+                if inner not in self._found:
+                    self._found.add(inner)
+                    self._note(inner, _CREATE | (_IS_DIRECTORY if inner.is_dir() else 0))
         if mask & _CREATE and ("tmp" in path.name or path.name.startswith(".")):
             with self._new:
                 self.names.append(path.name)
