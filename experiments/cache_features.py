@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from absl import flags, logging
+from absl import logging
 
 from experiments import (
     common_flags,
@@ -29,13 +29,13 @@ from experiments import (
     retrieval_flags,
     settings_flags,
 )
-from imgtext_tf.data import runners, shards
+from imgtext_tf.data import shards
 
 MODELS = ("relations", "matching", "phrases", "retrieval")
 
 
 @dataclasses.dataclass(frozen=True)
-class Settings:
+class Settings(settings_flags.RunnerSettings):
     """All settings; `HELP` says what each means."""
 
     model: str
@@ -48,12 +48,9 @@ class Settings:
     longest_side: int = 576
     rmac_levels: int = 2
     verify: str = "size"
-    processes: int = 1
-    runner: str = "local"
-    beam_options: tuple[str, ...] = ()
 
 
-HELP = {
+HELP = settings_flags.RUNNER_HELP | {
     "model": "Whose training reads the features.",
     "output_dir": "Folder of the features; made where missing.",
     "backbone": "Image encoder: a Keras application in snake_case, a .keras file, or hub:<handle>.",
@@ -62,11 +59,8 @@ HELP = {
     "central_fraction": "Share of height and width that is kept; not for retrieval.",
     "longest_side": "Pixels of the longest side; for retrieval.",
     "rmac_levels": "Levels of R-MAC's regions; for retrieval.",
-    "processes": "Processes that compute; the bytes do not depend on it.",
-    "runner": "What computes the shards: processes here, or an Apache Beam runner.",
-    "beam_options": "Beam's options, such as runner=FlinkRunner; see docs/building_at_scale.md.",
 }
-CHOICES = {"model": MODELS, "runner": runners.RUNNERS}
+CHOICES = settings_flags.RUNNER_CHOICES | {"model": MODELS}
 
 
 def run(settings: Settings) -> str:
@@ -76,7 +70,7 @@ def run(settings: Settings) -> str:
         ShardError: if the data set is damaged, or a worker failed.
         FeatureError: if the folder holds other features.
     """
-    runner = runners.Runner(settings.runner, settings.processes, settings.beam_options)
+    runner = settings.shard_runner()
     manifest = shards.verify(settings.data_dir, level=settings.verify)
     readers = {split: shards.ShardReader(settings.data_dir, split) for split in manifest["splits"]}
     common = {
@@ -121,7 +115,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    settings_flags.define(Settings, HELP, CHOICES)
-    flags.adopt_module_key_flags(common_flags)
-    flags.mark_flags_as_required(settings_flags.names_of(Settings))
-    common_flags.run_main(main)
+    settings_flags.start(main, Settings, HELP, CHOICES)

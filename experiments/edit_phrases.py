@@ -14,9 +14,9 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 
-from absl import app, flags, logging
+from absl import app, logging
 
-from experiments import common_flags, phrase_report, settings_flags
+from experiments import phrase_report, settings_flags
 from experiments.phrase_generation import PhraseGenerator
 from imgtext_tf import prototypes, runs, search
 from imgtext_tf.data import queries
@@ -82,7 +82,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    settings_flags.define(Settings, HELP)
-    flags.adopt_module_key_flags(common_flags)
-    flags.mark_flags_as_required(settings_flags.names_of(Settings))
-    common_flags.run_main(main)
+    settings_flags.start(main, Settings, HELP)

@@ -24,7 +24,7 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
-from absl import flags, logging
+from absl import logging
 
 from experiments import common_flags, fusion_data, fusion_phrases, settings_flags
 from experiments.fusion_flags import Settings as FusionSettings
@@ -255,7 +255,4 @@ def main(argv: list[str]) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    settings_flags.define(Settings, HELP, CHOICES)
-    flags.adopt_module_key_flags(common_flags)
-    flags.mark_flags_as_required(settings_flags.names_of(Settings))
-    common_flags.run_main(main, trains=True)
+    settings_flags.start(main, Settings, HELP, CHOICES, trains=True)

@@ -17,7 +17,7 @@ import dataclasses
 import hashlib
 from typing import Any
 
-from absl import flags, logging
+from absl import logging
 from tqdm import tqdm
 
 from experiments import common_flags, embedding_shards, settings_flags
@@ -27,7 +27,7 @@ from imgtext_tf.data import embeddings, runners, shards
 
 
 @dataclasses.dataclass(frozen=True)
-class Settings:
+class Settings(settings_flags.RunnerSettings):
     """All settings; `HELP` says what each means."""
 
     run_dir: str
@@ -38,20 +38,14 @@ class Settings:
     which: str = "best"
     batch_size: int = 64
     verify: str = "size"
-    processes: int = 1
-    runner: str = "local"
-    beam_options: tuple[str, ...] = ()
 
 
-HELP = {
+HELP = settings_flags.RUNNER_HELP | {
     "output_dir": "Folder of the embeddings; made where missing.",
     "split": "The split to embed.",
     "side": "What to embed: images, one row a record, or texts.",
-    "processes": "Processes that embed; the bytes do not depend on it.",
-    "runner": "What embeds the shards: processes here, or an Apache Beam runner.",
-    "beam_options": "Beam's options, such as runner=FlinkRunner; see docs/building_at_scale.md.",
 }
-CHOICES = {"side": embedding_shards.SIDES, "runner": runners.RUNNERS}
+CHOICES = settings_flags.RUNNER_CHOICES | {"side": embedding_shards.SIDES}
 
 
 def run(settings: Settings) -> dict[str, Any]:
@@ -62,7 +56,7 @@ def run(settings: Settings) -> dict[str, Any]:
         ValueError: if it has no embeddings of this side.
         ShardError: if the data set is damaged, or the folder holds other embeddings.
     """
-    runner = runners.Runner(settings.runner, settings.processes, settings.beam_options)
+    runner = settings.shard_runner()
     manifest = shards.verify(settings.data_dir, settings.split, level=settings.verify)
     run_dir = runs.RunDirectory(settings.run_dir)
     model = run_dir.model_file(settings.which)
@@ -121,7 +115,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    settings_flags.define(Settings, HELP, CHOICES)
-    flags.adopt_module_key_flags(common_flags)
-    flags.mark_flags_as_required(settings_flags.names_of(Settings))
-    common_flags.run_main(main)
+    settings_flags.start(main, Settings, HELP, CHOICES)

@@ -16,7 +16,7 @@ import dataclasses
 import pathlib
 
 import numpy as np
-from absl import app, flags, logging
+from absl import logging
 
 from experiments import common_flags, fusion_data, settings_flags
 from experiments.fusion_flags import Settings as FusionSettings
@@ -113,13 +113,9 @@ def _chain(settings: Settings) -> phrase_export.ImageToLabel:
 
 def main(argv: list[str]) -> None:
     """Fills the settings from the flags and exports."""
-    if len(argv) > 1:
-        raise app.UsageError(f"flags only, not {argv[1:]}")
+    common_flags.reject_positional(argv)
     run(settings_flags.read(Settings))
 
 
 if __name__ == "__main__":
-    settings_flags.define(Settings, HELP, CHOICES)
-    flags.adopt_module_key_flags(common_flags)
-    flags.mark_flags_as_required(settings_flags.names_of(Settings))
-    common_flags.run_main(main)
+    settings_flags.start(main, Settings, HELP, CHOICES)

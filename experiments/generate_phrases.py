@@ -12,9 +12,9 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 
-from absl import app, flags
+from absl import app
 
-from experiments import common_flags, settings_flags
+from experiments import settings_flags
 from experiments.phrase_generation import PhraseGenerator
 
 _BATCH = 32
@@ -64,7 +64,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    settings_flags.define(Settings, HELP, CHOICES)
-    flags.adopt_module_key_flags(common_flags)
-    flags.mark_flags_as_required(settings_flags.names_of(Settings))
-    common_flags.run_main(main)
+    settings_flags.start(main, Settings, HELP, CHOICES)

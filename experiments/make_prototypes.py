@@ -18,7 +18,7 @@ from __future__ import annotations
 import dataclasses
 import os
 
-from absl import flags, logging
+from absl import logging
 from tqdm import tqdm
 
 from experiments import common_flags, phrase_prototypes, phrase_report, settings_flags
@@ -28,7 +28,7 @@ from imgtext_tf.data import embeddings, runners, shards
 
 
 @dataclasses.dataclass(frozen=True)
-class Settings:
+class Settings(settings_flags.RunnerSettings):
     """All settings; `HELP` says what each means."""
 
     run_dir: str
@@ -37,21 +37,15 @@ class Settings:
     output_dir: str
     split: str = "train"
     install: bool = False
-    processes: int = 1
-    runner: str = "local"
-    beam_options: tuple[str, ...] = ()
 
 
-HELP = {
+HELP = settings_flags.RUNNER_HELP | {
     "embeddings_dir": "Folder of export_embeddings for the same shards, side image.",
     "output_dir": "Folder of the prototypes; made where missing.",
     "split": "The split whose photos are averaged.",
     "install": "Put prototypes and index into the run, in place of its own.",
-    "processes": "Processes that sum; the bytes do not depend on it.",
-    "runner": "What sums the shards: processes here, or an Apache Beam runner.",
-    "beam_options": "Beam's options, such as runner=FlinkRunner; see docs/building_at_scale.md.",
 }
-CHOICES = {"runner": runners.RUNNERS}
+CHOICES = settings_flags.RUNNER_CHOICES
 
 
 def run(settings: Settings) -> prototypes.Prototypes:
@@ -61,7 +55,7 @@ def run(settings: Settings) -> prototypes.Prototypes:
         RunError: if the folder holds no run of train_phrases.
         ShardError: if the embeddings are not of these shards, or the output is of others.
     """
-    runner = runners.Runner(settings.runner, settings.processes, settings.beam_options)
+    runner = settings.shard_runner()
     run_dir = runs.RunDirectory(settings.run_dir)
     saved = runs.read_json(run_dir.settings_file)["settings"]
     if "prototype_images" not in saved:
@@ -129,7 +123,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    settings_flags.define(Settings, HELP, CHOICES)
-    flags.adopt_module_key_flags(common_flags)
-    flags.mark_flags_as_required(settings_flags.names_of(Settings))
-    common_flags.run_main(main)
+    settings_flags.start(main, Settings, HELP, CHOICES)

@@ -1,5 +1,8 @@
 """Flags from a settings dataclass: one field, one flag, one help text.
 
+    if __name__ == "__main__":
+        settings_flags.start(main, Settings, HELP, CHOICES)
+
 Scripts define their flags where they are started, not where they are imported, so that scripts
 whose flags have the same names can be imported together.
 """
@@ -7,14 +10,65 @@ whose flags have the same names can be imported together.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from absl import flags
 
 from experiments import common_flags
+from imgtext_tf.data import runners
 
 Settings = TypeVar("Settings")
+
+# The flags belong to the script that calls: `--help` shows them as its own.
+flags.disclaim_key_flags()
+
+RUNNER_HELP = {
+    "processes": "Processes that make the shards; the bytes do not depend on it.",
+    "runner": "What makes the shards: processes here, or an Apache Beam runner.",
+    "beam_options": "Beam's options, such as runner=FlinkRunner; see docs/building_at_scale.md.",
+}
+RUNNER_CHOICES = {"runner": runners.RUNNERS}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RunnerSettings:
+    """The settings of every script that works shard by shard; `RUNNER_HELP` says what they mean."""
+
+    processes: int = 1
+    runner: str = "local"
+    beam_options: tuple[str, ...] = ()
+
+    def shard_runner(self) -> runners.Runner:
+        """What makes the shards.
+
+        Raises:
+            ValueError: if the flags do not go together.
+        """
+        return runners.Runner(self.runner, self.processes, self.beam_options)
+
+
+def start(
+    main: Callable[[list[str]], object],
+    settings: type,
+    help_texts: Mapping[str, str],
+    choices: Mapping[str, Sequence[str]] | None = None,
+    *,
+    trains: bool = False,
+) -> None:
+    """Starts a script whose flags are the fields of its settings and those of `common_flags`.
+
+    Args:
+        main: of the script.
+        settings: see `define`, as for the next two.
+        help_texts: field -> help text.
+        choices: field -> allowed values.
+        trains: see `common_flags.run_main`.
+    """
+    define(settings, help_texts, choices)
+    flags.adopt_module_key_flags(common_flags)
+    flags.mark_flags_as_required(names_of(settings))
+    common_flags.run_main(main, trains=trains)
 
 
 def define(
@@ -41,12 +95,13 @@ def define(
                 flag_values.set_default(name, default)
             continue
         text, where = help_texts[name], {"flag_values": flag_values}
+        default = None if required else default
         if name in (choices or {}):
             flags.DEFINE_enum(name, default, choices[name], text, **where)
         elif isinstance(default, list):
             flags.DEFINE_list(name, default, text, **where)
         elif required or isinstance(default, str):
-            flags.DEFINE_string(name, None if required else default, text, **where)
+            flags.DEFINE_string(name, default, text, **where)
         else:
             make = {
                 bool: flags.DEFINE_bool,

@@ -15,8 +15,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from absl import flags
-
 from experiments import common_flags, fusion_experiment, settings_flags
 from experiments.fusion_flags import CHOICES, HELP, Settings
 
@@ -28,7 +26,4 @@ def main(argv: list[str]) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    settings_flags.define(Settings, HELP, CHOICES)
-    flags.adopt_module_key_flags(common_flags)
-    flags.mark_flags_as_required(settings_flags.names_of(Settings))
-    common_flags.run_main(main, trains=True)
+    settings_flags.start(main, Settings, HELP, CHOICES, trains=True)

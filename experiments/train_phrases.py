@@ -13,8 +13,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from absl import flags
-
 from experiments import common_flags, phrase_experiment, settings_flags
 from experiments.phrase_flags import CHOICES, HELP, Settings
 
@@ -26,7 +24,4 @@ def main(argv: list[str]) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    settings_flags.define(Settings, HELP, CHOICES)
-    flags.adopt_module_key_flags(common_flags)
-    flags.mark_flags_as_required(settings_flags.names_of(Settings))
-    common_flags.run_main(main, trains=True)
+    settings_flags.start(main, Settings, HELP, CHOICES, trains=True)

@@ -1,4 +1,5 @@
 import ast
+import copy
 import importlib
 import sys
 
@@ -6,7 +7,11 @@ import pytest
 from absl import app, flags
 from absl.testing import flagsaver
 
-from experiments import common_flags, relation_flags  # noqa: F401 (defines flagfiles' flags)
+from experiments import (
+    common_flags,
+    relation_flags,  # noqa: F401 (defines flagfiles' flags)
+    settings_flags,
+)
 from imgtext_tf.data import shards
 
 SCRIPTS = (
@@ -107,3 +112,17 @@ def test_a_script_that_trains_no_network_takes_no_strategy(monkeypatch, capsys):
     with flagsaver.flagsaver(), pytest.raises(SystemExit):
         common_flags.run_main(lambda argv: None)
     assert "trains no network" in "".join(capsys.readouterr())
+
+
+@pytest.mark.parametrize("script", ["cache_features", "export_embeddings", "make_prototypes"])
+def test_scripts_that_work_by_shards_take_a_runner(script):
+    module, values = importlib.import_module(f"experiments.{script}"), flags.FlagValues()
+    for flag in flags.FLAGS.get_key_flags_for_module(common_flags):
+        values[flag.name] = copy.deepcopy(flag)
+    settings_flags.define(module.Settings, module.HELP, module.CHOICES, values)
+    given = dict.fromkeys(settings_flags.names_of(module.Settings), "matching")
+    given |= {"processes": "3", "runner": "beam", "beam_options": "runner=X,workers=2"}
+    values(["script", *(f"--{name}={value}" for name, value in given.items())])
+    runner = settings_flags.read(module.Settings, values).shard_runner()
+    assert (runner.name, runner.processes) == ("beam", 3)
+    assert runner.beam_options == ("runner=X", "workers=2")
