@@ -129,7 +129,7 @@ def test_a_full_disk_keeps_the_last_good_state(train, trained, tiny_data, tmp_pa
         replace(source, target)
 
     with monkeypatch.context() as patch:
-        patch.setattr(runs.os, "replace", no_space_for_checkpoints)
+        patch.setattr(os, "replace", no_space_for_checkpoints)
         assert "No space left on device" in train(tiny_data, "--max_steps=4")
     assert refused
     checkpoints = (tmp_path / "run" / "checkpoint").iterdir()

@@ -1,0 +1,106 @@
+"""The model of a finished run, and what is needed to use it, without the script that made it."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from imgtext_tf import untrusted
+from imgtext_tf.runs.directory import RunDirectory
+from imgtext_tf.runs.files import RunError, read_json, read_words
+from imgtext_tf.runs.saved_settings import read_settings
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """A trained model and what is needed to use it; made by `load`.
+
+    Attributes:
+        model: the Keras model, not compiled.
+        vocabulary: words, as given to `RunDirectory.describe_model`.
+        labels: class names in label order.
+        settings: the settings of the run.
+        preprocessing: image size, limits of the text, and so on.
+        calibration: `calibration.json`; empty where the run has none.
+    """
+
+    model: keras.Model
+    vocabulary: tuple[str, ...]
+    labels: tuple[str, ...]
+    settings: dict[str, Any]
+    preprocessing: dict[str, Any]
+    calibration: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+    @property
+    def temperature(self) -> float:
+        """What the logits are divided by before the softmax; 1 where nothing was fitted."""
+        return float(self.calibration.get("temperature", 1.0))
+
+
+def load(run_dir: str | os.PathLike, which: str = "best") -> Run:
+    """Loads the model of a run without its script.
+
+    A model that was trained on cached feature maps comes with its backbone in front of it: it takes
+    pixels, as any other.
+
+    Args:
+        run_dir: the run directory.
+        which: "best" or "last".
+
+    Raises:
+        RunError: if a file is missing or damaged, or holds what only code of the file could rebuild
+            (a Lambda layer), or the module that registers the model's layers cannot be imported.
+    """
+    run = RunDirectory(run_dir)
+    settings = read_settings(run.settings_file)
+    path = run.model_file(which)
+    if not path.exists():
+        raise RunError(f"{path} is missing: has this run been trained?")
+    vocabulary, labels = read_words(run.vocabulary_file), read_json(run.labels_file)
+    if not isinstance(labels, list) or not all(isinstance(name, str) for name in labels):
+        raise RunError(f"{run.labels_file} is no list of names")
+    preprocessing = read_json(run.preprocessing_file)
+    calibration = read_json(run.calibration_file) if run.calibration_file.exists() else {}
+    for content, file in ((preprocessing, run.preprocessing_file),
+                          (calibration, run.calibration_file)):  # fmt: skip
+        if not isinstance(content, dict):
+            raise RunError(f"{file} holds no JSON object")
+    temperature = calibration.get("temperature", 1.0)
+    if not isinstance(temperature, float | int) or not 0 < temperature < float("inf"):
+        raise RunError(f"{run.calibration_file}: the temperature is {temperature!r:.80}")
+    return Run(
+        model=_load_whole(run, path, settings["module"]),
+        vocabulary=vocabulary,
+        labels=tuple(labels),
+        settings=settings["settings"],
+        preprocessing=preprocessing,
+        calibration=calibration,
+    )
+
+
+def _load_whole(run: RunDirectory, path: Path, name: str) -> keras.Model:
+    """The model of a run, with its backbone in front of it."""
+    # A file does not choose what code is run: the project's is, and what the caller imported.
+    if name.split(".")[0] not in ("imgtext_tf", "experiments") and name not in sys.modules:
+        raise RunError(f"{run.settings_file}: the module {name!r:.80} is none of the package's: "
+                       "import it before, if you trust it")  # fmt: skip
+    try:
+        module = importlib.import_module(name)
+        model = untrusted.load_model(path)
+        if not run.backbone_file.exists():
+            return model
+        backbone = untrusted.load_model(run.backbone_file)
+        return module.with_backbone(model, backbone)
+    except untrusted.DamagedError as error:
+        raise RunError(f"{error}: copy it again from where the run was trained") from error
+    except ImportError as error:
+        raise RunError(f"{run.settings_file}: the module {name!r:.80} cannot be imported "
+                       f"({error})") from error  # fmt: skip
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise RunError(f"{run.backbone_file} does not fit {path.name}: {error}") from error
