@@ -10,8 +10,9 @@ import numpy as np
 
 from imgtext_tf import relations
 from imgtext_tf.data import edits
-from imgtext_tf.data.antonyms import AntonymList, Swap, swap
+from imgtext_tf.data.antonyms import AntonymList
 from imgtext_tf.data.edits import Edit
+from imgtext_tf.data.keyword_swaps import Swap, swap
 from imgtext_tf.data.shards import ShardReader
 from imgtext_tf.metrics import classification
 

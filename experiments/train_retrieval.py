@@ -27,7 +27,7 @@ from experiments import (
 )
 from experiments.retrieval_data import Data
 from experiments.retrieval_flags import Settings
-from imgtext_tf import distribution, runs, training, untrusted
+from imgtext_tf import distribution, runs, training, triplet_batches, untrusted
 from imgtext_tf.models import semantic_retrieval
 from imgtext_tf.text_similarity import TfIdf
 
@@ -157,7 +157,7 @@ def _train(settings: Settings, run_dir: runs.RunDirectory) -> tuple[Data, dict[s
         callbacks=[feed],
         batch_ids=feed.batch_ids,
         sliced=True,
-        cut=semantic_retrieval.cut_triplets,
+        cut=triplet_batches.cut_triplets,
         deterministic=settings.deterministic,
     )
     return data, outcome | {"parameters": model.count_params()}

@@ -13,11 +13,7 @@ from __future__ import annotations
 import keras
 import tensorflow as tf
 
-
-def summed_rows(gradient: tf.IndexedSlices) -> tuple[tf.Tensor, tf.Tensor]:
-    """The gradient of each distinct row: (rows [U], sums of their gradients [U, ...])."""
-    rows, places = tf.unique(gradient.indices)
-    return rows, tf.math.unsorted_segment_sum(gradient.values, places, tf.shape(rows)[0])
+from imgtext_tf.sparse_gradients import summed_rows
 
 
 def _refuse_clipping(name: str, options: dict) -> None:

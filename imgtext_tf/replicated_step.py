@@ -15,6 +15,7 @@ import keras
 import tensorflow as tf
 
 from imgtext_tf import distribution
+from imgtext_tf.sparse_gradients import merged
 
 # Far apart, so that replicas' counters do not meet.
 _SEED_STEP = 1_000_003
@@ -161,7 +162,7 @@ class _Step:
             sums = context.all_reduce(_SUM, [grads[place] for place in places])
             grads = list(grads)
             for place, one in zip(places, sums, strict=True):
-                grads[place] = _merged(one) if merges else one
+                grads[place] = merged(one) if merges else one
             return apply(grads, trainable_variables)
 
         optimizer.apply = summed_apply
@@ -203,15 +204,6 @@ class _Step:
         with keras.StatelessScope(state_mapping=shaped):
             exact = self._model.get_metrics_result()
         return {name: exact[name] for name in logs} | {"stop": tf.reshape(stop, [])}
-
-
-def _merged(gradient):
-    """A gradient with each row once: several replicas may have it."""
-    if not isinstance(gradient, tf.IndexedSlices):
-        return gradient
-    rows, place = tf.unique(gradient.indices)
-    values = tf.math.unsorted_segment_sum(gradient.values, place, tf.size(rows))
-    return tf.IndexedSlices(values, rows, gradient.dense_shape)
 
 
 def _layers_of(model: keras.Model) -> Iterator[keras.layers.Layer]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 
+import keras
+
 from imgtext_tf import losses
 
 PARTS = ("image", "text", "classifier", "cnn")
@@ -90,3 +92,13 @@ class Stage:
                 )
         if self.steps < 1 or self.classifier_steps < 1:
             raise ValueError(f"stage {self.name}: steps must be 1 or more")
+
+    def adam(self, rate: float) -> keras.optimizers.Optimizer:
+        """A new optimiser that begins at a learning rate and follows the stage's schedule."""
+        if self.cosine:
+            rate = keras.optimizers.schedules.CosineDecay(rate, self.steps)
+        elif self.decay_at:
+            values = [rate * 0.1**number for number in range(len(self.decay_at) + 1)]
+            rate = keras.optimizers.schedules.PiecewiseConstantDecay(list(self.decay_at), values)
+        # PyTorch's epsilon, as VSE++ had; that of Keras is 1e-7.
+        return keras.optimizers.Adam(rate, epsilon=1e-8, global_clipnorm=self.clip or None)

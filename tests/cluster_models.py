@@ -10,7 +10,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from imgtext_tf import clusters, distribution, optimizers, runs, training
+from imgtext_tf import clusters, distribution, optimizers, runs, training, triplet_batches
 from imgtext_tf.models import (
     phrase_generator,
     query_encoder,
@@ -148,7 +148,7 @@ def retrieval():
         }
         return inputs, tf.random.stateless_uniform((ROWS,), seed)
 
-    return model, batch, {"cut": semantic_retrieval.cut_triplets}
+    return model, batch, {"cut": triplet_batches.cut_triplets}
 
 
 def normalised():

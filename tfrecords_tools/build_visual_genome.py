@@ -27,16 +27,16 @@ from absl import app, flags
 from tqdm import tqdm
 
 from imgtext_tf import filesystem
-from imgtext_tf.data import files, runners, shards
+from imgtext_tf.data import runners, shards
 from tfrecords_tools import build_settings, region_shards, shard_tasks, splits
 from tfrecords_tools import plan as planning
 from tfrecords_tools.build_settings import BuildError
+from tfrecords_tools.claim import claim
 from tfrecords_tools.readers import base, visual_genome
 from tfrecords_tools.readers.visual_genome import RegionImage
 from tfrecords_tools.region_shards import RegionTask
 
 NAME = "visual_genome"
-STATE = "build.json"
 # Counted up when the same raw data and flags give other bytes than before.
 FORMAT = 2
 _WINS = ("test", "val", "train")
@@ -92,7 +92,7 @@ def run(settings: Settings) -> dict[str, Any]:
         split: _tasks(split, members, image_ids, sizes, settings)
         for split, members in by_split.items()
     }
-    _claim(settings, tasks)
+    claim(settings.output_dir, _fingerprint(settings, tasks), _recorded(settings))
     todo = [task for parts in tasks.values() for task in parts]
     infos: dict[str, shards.ShardInfo] = {}
     with tqdm(total=len(todo), desc="write", unit="shard") as bar:
@@ -223,33 +223,14 @@ def _recorded(settings: Settings) -> dict[str, Any]:
     return {name: json.loads(json.dumps(getattr(settings, name))) for name in names}
 
 
-def _claim(settings: Settings, tasks: dict[str, list[RegionTask]]) -> None:
-    """Notes whose build a folder holds, or sees that it is this one.
-
-    Raises:
-        BuildError: if it is another one.
-    """
+def _fingerprint(settings: Settings, tasks: dict[str, list[RegionTask]]) -> str:
     digest = hashlib.sha256(json.dumps([FORMAT, _recorded(settings)], sort_keys=True).encode())
     for task in (task for parts in tasks.values() for task in parts):
         digest.update(os.path.basename(task.path).encode())
         for image in task.images:
             record = dataclasses.asdict(image) | {"image_path": task.image_ids[image.image_path]}
             digest.update(json.dumps(record, sort_keys=True).encode())
-    state = {"fingerprint": digest.hexdigest(), "settings": _recorded(settings)}
-    path = os.path.join(settings.output_dir, STATE)
-    if filesystem.exists(path):
-        before = base.read_object(path)
-        if before != state:
-            raise BuildError(
-                f"{settings.output_dir}: holds a build of other flags or raw data "
-                f"({before.get('settings')}, now {state['settings']}); use another --output_dir, "
-                "or remove the folder"
-            )
-        return
-    if foreign := [f for f in filesystem.listdir(settings.output_dir) if f.endswith(".tfrecord")]:
-        raise BuildError(f"{settings.output_dir}: holds {foreign[0]} of no known build; use "
-                         "another --output_dir or remove it")  # fmt: skip
-    files.write_json(path, state)
+    return digest.hexdigest()
 
 
 def define_flags() -> None:

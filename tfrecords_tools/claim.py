@@ -48,8 +48,8 @@ def claim(directory: str, fingerprint: str, settings: Mapping[str, Any]) -> None
         for name in sorted(set(old) | set(state["settings"]))
         if old.get(name) != state["settings"].get(name)
     ]
+    other = f"flags ({'; '.join(changed)})" if changed else "raw data or seed"
     raise BuildError(
-        f"{directory}: holds a build with other "
-        f"{'flags (' + '; '.join(changed) + ')' if changed else 'raw data'}; use the same flags, "
-        "another --output_dir, or remove the folder"
+        f"{directory}: holds a build with other {other}; use the same flags, another --output_dir, "
+        "or remove the folder"
     )

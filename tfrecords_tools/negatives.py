@@ -7,7 +7,8 @@ import dataclasses
 from collections.abc import Sequence
 
 from imgtext_tf import relations
-from imgtext_tf.data.antonyms import AntonymList, swap
+from imgtext_tf.data.antonyms import AntonymList
+from imgtext_tf.data.keyword_swaps import swap
 from tfrecords_tools.readers import base
 from tfrecords_tools.readers.base import Pair
 from tfrecords_tools.splits import normal_text

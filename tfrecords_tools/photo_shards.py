@@ -22,10 +22,10 @@ from imgtext_tf.data import files, runners, shards
 from tfrecords_tools import plan as planning
 from tfrecords_tools import shard_tasks
 from tfrecords_tools.build_settings import BuildError
+from tfrecords_tools.claim import claim
 from tfrecords_tools.readers import base
 from tfrecords_tools.splits import digest
 
-STATE = "build.json"
 _PRECEDENCE = ("test", "val", "train")
 
 
@@ -115,7 +115,7 @@ def write(photos: Sequence[Photo], bad: Sequence[base.BadRecord], how: How) -> d
     if not photos:
         raise BuildError("there is no photo to write; mend the folder of the images")
     photos = sorted(photos, key=lambda photo: digest(how.seed, "order", photo.id))
-    _claim(how, photos, image_ids)
+    claim(how.output_dir, _fingerprint(how, photos, image_ids), how.build)
     tasks = _tasks(photos, image_ids, sizes, how)
     done: dict[str, shards.ShardInfo] = {}
     with tqdm(total=len(photos), desc="write", unit="photo") as progress:
@@ -184,24 +184,12 @@ def _without_leaks(
     return list(taken.values()), dropped
 
 
-def _claim(how: How, photos: Sequence[Photo], image_ids: Mapping[str, str]) -> None:
-    """Writes `build.json`, or sees that the folder's build is this one."""
+def _fingerprint(how: How, photos: Sequence[Photo], image_ids: Mapping[str, str]) -> str:
     content = hashlib.sha256(json.dumps([dict(how.build), how.seed], sort_keys=True).encode())
     for photo in photos:
         record = [photo.id, photo.split, image_ids[photo.path], dict(photo.fields)]
         content.update(json.dumps(record, sort_keys=True).encode())
-    state = {"fingerprint": content.hexdigest(), "settings": dict(how.build)}
-    path = os.path.join(how.output_dir, STATE)
-    if filesystem.exists(path):
-        if base.read_object(path).get("fingerprint") != state["fingerprint"]:
-            raise BuildError(
-                f"{how.output_dir}: holds a build of other data or settings; use another "
-                "--output_dir, or remove the folder"
-            )
-    elif any(file.endswith(".tfrecord") for file in filesystem.listdir(how.output_dir)):
-        raise BuildError(f"{how.output_dir}: holds shards of another command; use another folder")
-    else:
-        files.write_json(path, state)
+    return content.hexdigest()
 
 
 def _tasks(

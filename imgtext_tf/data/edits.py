@@ -15,7 +15,8 @@ import tensorflow as tf
 
 from imgtext_tf import relations, untrusted
 from imgtext_tf.data import examples, ragged
-from imgtext_tf.data.antonyms import DEFAULT_PATH, Swap
+from imgtext_tf.data.antonyms import DEFAULT_PATH
+from imgtext_tf.data.keyword_swaps import Swap
 from imgtext_tf.data.shards import ShardReader
 
 # A list of keywords of which none stands in the package's list that negatives are built with.
@@ -122,7 +123,7 @@ def texts(reader: ShardReader) -> Iterator[tuple[tuple[str, ...], tuple[Swap, ..
 
 
 def restore(sentences: Sequence[str], swaps: Sequence[Swap]) -> tuple[str, ...]:
-    """The text before `antonyms.swap`: its inverse.
+    """The text before `keyword_swaps.swap`: its inverse.
 
     Args:
         sentences: the sentences of the swapped text.

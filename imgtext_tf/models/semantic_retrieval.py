@@ -12,8 +12,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from imgtext_tf import layers, losses
+from imgtext_tf import layers, losses, triplet_batches
 from imgtext_tf.layers import replicas
+from imgtext_tf.sparse_gradients import added, merged
 
 # What each way of training minimises: weights of Eq. 1, 2 and 3.
 EMBEDDINGS: dict[str, dict[str, float]] = {
@@ -98,7 +99,7 @@ class TripletModel(keras.Model):
         step = self._step_on_images if "pixels" in inputs else self._step_on_regions
         loss, gradients = step(inputs, weights)
         variables = self.trainable_variables
-        gradients = [_merged(gradient) for gradient in gradients]
+        gradients = [merged(gradient) for gradient in gradients]
         self.optimizer.apply_gradients(zip(gradients, variables, strict=True))
         self._loss_tracker.update_state(replicas.total(loss))
         return {"loss": self._loss_tracker.result()}
@@ -116,13 +117,13 @@ class TripletModel(keras.Model):
         for part in range(self.micro_batches):
             start = triplets * part // self.micro_batches
             stop = triplets * (part + 1) // self.micro_batches
-            some = {name: _rows(tensor, start, stop, triplets) for name, tensor in inputs.items()}
+            some = triplet_batches.part_of(inputs, start, stop, triplets)
             with tf.GradientTape() as tape:
                 outputs = self(some, training=True)
                 loss, scaled = self._mean_loss(outputs, weights[start:stop], all_triplets)
             found = tape.gradient(scaled, self.trainable_variables, unconnected_gradients="zero")
             if gradients is not None:
-                found = [_sum(*pair) for pair in zip(gradients, found, strict=True)]
+                found = [added(*pair) for pair in zip(gradients, found, strict=True)]
             total, gradients = total + loss, found
         return total, gradients
 
@@ -136,21 +137,16 @@ class TripletModel(keras.Model):
         (encode, of_text), chunks = self._parts, inputs["chunks"]
         count, dimensions = tf.shape(chunks)[0], self.output["phi"].shape[-1]
 
-        def images_of(number):
-            first, rows, height, width = tf.unstack(chunks[number])
-            size = rows * height * width * 3
-            flat = tf.cast(inputs["pixels"][first : first + size], tf.float32) / 255.0
-            return tf.reshape(flat, [rows, height, width, 3])
+        def phi_of(number):
+            images = triplet_batches.images_of(inputs, number)
+            return encode({"image": images}, training=False)["phi"]
 
         found = tf.TensorArray(
             tf.float32, count, element_shape=[None, dimensions], infer_shape=False
         )
         _, found = tf.while_loop(
             lambda number, _: number < count,
-            lambda number, array: (
-                number + 1,
-                array.write(number, encode({"image": images_of(number)}, training=False)["phi"]),
-            ),
+            lambda number, array: (number + 1, array.write(number, phi_of(number))),
             (0, found),
             parallel_iterations=1,
         )
@@ -171,7 +167,7 @@ class TripletModel(keras.Model):
 
         def add(number, *gradients):
             with tf.GradientTape() as tape:
-                phi = encode({"image": images_of(number)}, training=False)["phi"]
+                phi = phi_of(number)
                 some = passed[starts[number] : starts[number] + sizes[number]]
                 value = tf.reduce_sum(phi * some)
             more = tape.gradient(value, image_variables, unconnected_gradients="zero")
@@ -181,67 +177,10 @@ class TripletModel(keras.Model):
         _, *image_gradients = tf.while_loop(
             lambda number, *_: number < count, add, (0, *zeros), parallel_iterations=1
         )
-        by_path = dict(
-            zip(
-                [v.path for v in (*image_variables, *text_variables)],
-                (*image_gradients, *text_gradients),
-                strict=True,
-            )
-        )
+        variables = (*image_variables, *text_variables)
+        gradients = (*image_gradients, *text_gradients)
+        by_path = {v.path: gradient for v, gradient in zip(variables, gradients, strict=True)}
         return loss, [by_path[variable.path] for variable in self.trainable_variables]
-
-
-def _sum(first, second):
-    """The sum of two gradients; those of the text projection hold the rows of used words only."""
-    if not isinstance(first, tf.IndexedSlices):
-        return first + second
-    indices = tf.concat([first.indices, second.indices], axis=0)
-    values = tf.concat([first.values, second.values], axis=0)
-    return tf.IndexedSlices(values, indices, first.dense_shape)
-
-
-def _merged(gradient):
-    """A gradient with each row once: Keras' optimisers square repeated rows one by one."""
-    if not isinstance(gradient, tf.IndexedSlices):
-        return gradient
-    rows, place = tf.unique(gradient.indices)
-    values = tf.math.unsorted_segment_sum(gradient.values, place, tf.size(rows))
-    return tf.IndexedSlices(values, rows, gradient.dense_shape)
-
-
-def _rows(tensor, start, stop, triplets):
-    """The rows of some triplets in all three parts of a batch, dense or sparse."""
-    if isinstance(tensor, tf.SparseTensor):
-        size = tensor.dense_shape[1]
-        parts = [
-            tf.sparse.slice(tensor, [first, 0], [tf.cast(stop - start, tf.int64), size])
-            for first in (tf.cast(start + offset * triplets, tf.int64) for offset in range(3))
-        ]
-        return tf.sparse.concat(0, parts)
-    parts = [tensor[start + offset * triplets : stop + offset * triplets] for offset in range(3)]
-    return tf.concat(parts, axis=0)
-
-
-def cut_triplets(batch, number, count):
-    """A part of the triplets of a training batch, for `training.fit`.
-
-    Pixels stay whole: a replica embeds all images of its worker and takes its own rows of them.
-
-    Args:
-        batch: (inputs, weights), see `TripletModel`.
-        number: of the part.
-        count: of all parts.
-    """
-    if count == 1:
-        return batch
-    inputs, weights = batch
-    triplets = tf.shape(weights)[0]
-    start, stop = triplets * number // count, triplets * (number + 1) // count
-    parts = {
-        name: tensor if name in ("pixels", "chunks") else _rows(tensor, start, stop, triplets)
-        for name, tensor in inputs.items()
-    }
-    return parts, weights[start:stop]
 
 
 def semantic_retrieval(

@@ -123,12 +123,12 @@ class SentenceMatching(keras.Model):
             raise ValueError(f"stage {stage.name} trains the CNN, but it is frozen: build it with "
                              "image_encoder(..., trainable=True)")  # fmt: skip
         encoders = self._encoder_variables()
-        optimizer = self._adam(stage, stage.learning_rate) if encoders else None
+        optimizer = stage.adam(stage.learning_rate) if encoders else None
         if optimizer is not None:
             optimizer.build(encoders)
         self.classifier_optimizer = None
         if "classifier" in stage.train:
-            self.classifier_optimizer = self._adam(stage, stage.classifier_learning_rate)
+            self.classifier_optimizer = stage.adam(stage.classifier_learning_rate)
             self.classifier_optimizer.build(self.classifier.trainable_variables)
         self.reversal.strength.assign(0.0 if stage.ramp else stage.strength)
         self.compile(
@@ -224,15 +224,6 @@ class SentenceMatching(keras.Model):
         right = ops.equal(logits > 0, is_image > 0.5)
         self.averages[1].update_state(loss)
         self.averages[2].update_state(ops.mean(ops.cast(right, "float32")))
-
-    def _adam(self, stage, rate):
-        if stage.cosine:
-            rate = keras.optimizers.schedules.CosineDecay(rate, stage.steps)
-        elif stage.decay_at:
-            values = [rate * 0.1**number for number in range(len(stage.decay_at) + 1)]
-            rate = keras.optimizers.schedules.PiecewiseConstantDecay(list(stage.decay_at), values)
-        # PyTorch's epsilon, as VSE++ had; that of Keras is 1e-7.
-        return keras.optimizers.Adam(rate, epsilon=1e-8, global_clipnorm=stage.clip or None)
 
     def _parts(self):
         parts = {

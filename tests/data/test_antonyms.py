@@ -3,7 +3,8 @@ import json
 import numpy as np
 import pytest
 
-from imgtext_tf.data.antonyms import KEPT, Antonym, AntonymList, load_antonyms, swap
+from imgtext_tf.data.antonyms import KEPT, Antonym, AntonymList, load_antonyms
+from imgtext_tf.data.keyword_swaps import swap
 
 
 @pytest.fixture(scope="module")

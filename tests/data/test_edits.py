@@ -6,8 +6,9 @@ import tensorflow as tf
 
 from imgtext_tf import relations
 from imgtext_tf.data import edits, examples, shards
-from imgtext_tf.data.antonyms import KEPT, load_antonyms, swap
+from imgtext_tf.data.antonyms import KEPT, load_antonyms
 from imgtext_tf.data.edits import Edit, EditedReader
+from imgtext_tf.data.keyword_swaps import swap
 
 TEXTS = [
     ("A tall man in a red hat stands in front of an old car.", "A woman sleeps."),

@@ -79,7 +79,7 @@ def test_the_same_data_give_the_same_bytes_and_a_stopped_build_goes_on(settings,
 
 def test_another_build_is_not_mixed_in(settings):
     build_visual_genome.run(settings)
-    with pytest.raises(BuildError, match="other flags or raw data"):
+    with pytest.raises(BuildError, match="other flags .--seed: 0 -> 5"):
         build_visual_genome.run(dataclasses.replace(settings, seed=5))
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from imgtext_tf.data import antonyms
+from imgtext_tf.data import antonyms, keyword_swaps
 from tfrecords_tools import scene_drawing, scene_texts, scenes
 from tfrecords_tools.readers import ads, coco, imagenet, vist
 from tfrecords_tools.readers.base import Pair
@@ -275,7 +275,7 @@ def test_swapped_texts_read_like_the_others(maker):
         for kind in (COLOURS, SIZES, TIMES):
             assert len({*found} & {*kind}) <= 1
         assert {*found} & {*COLOURS}, "a text without colour could not turn wrong"
-        for side, sentences in enumerate((text, antonyms.swap(text, swaps, rng)[0])):
+        for side, sentences in enumerate((text, keyword_swaps.swap(text, swaps, rng)[0])):
             words = re.findall(r"\w+", " ".join(sentences).lower())
             shares[side].update({*words, *itertools.pairwise(words)})
     rare = 60 if maker == "caption" else 30
