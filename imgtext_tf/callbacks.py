@@ -8,18 +8,16 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn
 
 import keras
-import numpy as np
 
 from imgtext_tf import distribution, replicated_step, runs
 from imgtext_tf.board import Board
 from imgtext_tf.checkpoints import as_if_ended, assign, checksum, is_constant, variables_by_name
 from imgtext_tf.finite import FiniteWeights, TrainingError, bad_array, name_batches
+from imgtext_tf.meters import Meters
 from imgtext_tf.progress import Progress
 from imgtext_tf.stop_signals import EvaluationStopped, StopSignals
 
 logger = logging.getLogger(__name__)
-
-_METERS = "metrics/"  # what the names of metrics' values begin with in a checkpoint
 
 
 class Loop(keras.callbacks.Callback):
@@ -75,9 +73,7 @@ class Loop(keras.callbacks.Callback):
         self._logs: dict[str, float] = {}
         self._epoch_begin = 0
         self.stop = replicated_step.Stop()
-        # The values of the metrics go on over checkpoints and resumes, until they are logged.
-        self._meters: list[np.ndarray] = []
-        self._meters_wait = False
+        self._meters = Meters(model)
         # What a checkpoint keeps beside the variables.
         self.step = 0
         self._constants = checksum(
@@ -96,9 +92,7 @@ class Loop(keras.callbacks.Callback):
     def on_train_batch_end(self, batch: int, logs: Mapping[str, float] | None = None) -> None:
         """Counts, checks, evaluates and stops as it is due."""
         self.step += 1
-        self._logs = dict(logs or {})
-        if self._meters_wait:
-            self._add_meters()
+        self._logs = self._meters.logs(logs or {})
         self._check_finite()
         self._progress.advance(self.step, self._logs)
         if self.step % self._log_every == 0 or self.step >= self._max_steps:
@@ -121,12 +115,7 @@ class Loop(keras.callbacks.Callback):
     def on_epoch_begin(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
         """Notes where the stretch between two checkpoints begins; gives metrics their values."""
         self._epoch_begin = self.step
-        variables = self._metrics_variables()
-        # Keras makes some of them in the first step of a process only.
-        self._meters_wait = len(variables) < len(self._meters)
-        if not self._meters_wait:
-            for variable, value in zip(variables, self._meters, strict=False):
-                variable.assign(value)
+        self._meters.go_on()
 
     def on_epoch_end(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
         """Writes the checkpoint.
@@ -198,8 +187,7 @@ class Loop(keras.callbacks.Callback):
             "constants": self._constants,
         }
         if self._logs:  # else no step was taken yet, and they are as they were resumed
-            is_logged = self.step % self._log_every == 0
-            self._meters = [] if is_logged else [v.numpy() for v in self._metrics_variables()]
+            self._meters.keep(logged=self.step % self._log_every == 0)
         with self._progress.pause():
             variables = variables_by_name(self.model)
             arrays = {name: variable.numpy() for name, variable in variables.items()}
@@ -209,8 +197,7 @@ class Loop(keras.callbacks.Callback):
                 )
             # A checkpoint speaks for all events up to its step.
             self._board.flush()
-            meters = {f"{_METERS}{i:05d}": value for i, value in enumerate(self._meters)}
-            self._run.save_checkpoint(arrays | meters, state)
+            self._run.save_checkpoint(arrays | self._meters.arrays(), state)
 
     def resume(self) -> None:
         """Takes up the state of the newest checkpoint, if there is one."""
@@ -226,7 +213,7 @@ class Loop(keras.callbacks.Callback):
             if state.get("constants", self._constants) != self._constants:
                 raise ValueError(f"the run in {self._run.path} was begun with other word vectors "
                                  "or another backbone: give it the same files")  # fmt: skip
-            self._meters = [arrays.pop(name) for name in sorted(arrays) if name.startswith(_METERS)]
+            self._meters.take(arrays)
             assign(variables_by_name(self.model), arrays)
             self.step = state["step"]
             self._seconds_before = state["seconds"]
@@ -278,19 +265,6 @@ class Loop(keras.callbacks.Callback):
 
     def _seconds(self) -> float:
         return self._seconds_before + self._progress.seconds()
-
-    def _metrics_variables(self) -> list[keras.Variable]:
-        """Of one replica: those of several cannot be set from outside."""
-        several = self.model.distribute_strategy.num_replicas_in_sync > 1
-        return [] if several else self.model.metrics_variables
-
-    def _add_meters(self) -> None:
-        """Adds what the metrics had before a resume to what the first step after it gave them."""
-        self._meters_wait = False
-        for variable, value in zip(self._metrics_variables(), self._meters, strict=False):
-            variable.assign_add(value)
-        results = self.model.get_metrics_result()
-        self._logs = {name: float(results.get(name, old)) for name, old in self._logs.items()}
 
     def _check_finite(self) -> None:
         # Keras logs the mean of a loss since the last reset, and a mean once NaN stays NaN.
