@@ -19,6 +19,7 @@ from experiments import (
     matching_report,
     matching_start,
     matching_trained,
+    training_run,
 )
 from experiments.matching_data import Batches, Data, Part
 from experiments.matching_flags import DIGEST, EVALUATION, Settings, parse_stages
@@ -29,7 +30,6 @@ from imgtext_tf.models.sentence_matching import SentenceMatching
 from imgtext_tf.stages import Stage
 
 _MONITOR = "val/rsum"
-_ADDED = ("center_features",)  # flags that the first runs did not have
 
 
 def run(settings: Settings) -> dict[str, Any]:
@@ -54,7 +54,7 @@ def run(settings: Settings) -> dict[str, Any]:
     data = matching_data.open_data(settings)
     with run_dir.locked():
         run_dir.begin(
-            _saved(settings) | {DIGEST: data.digest},
+            dataclasses.asdict(settings) | {DIGEST: data.digest},
             script="experiments.train_matching",
             module=sentence_matching.__name__,
             may_change={*runs.MAY_CHANGE, *EVALUATION, "checkpoint_every", "cache_features"},
@@ -163,14 +163,9 @@ def _train_stage(
         model,
         batches.training,
         run=stage_dir,
-        max_steps=steps,
-        checkpoint_every=settings.checkpoint_every,
-        seed=batches.seed,
+        **training_run.schedule(settings, max_steps=steps, seed=batches.seed, monitor=_MONITOR),
         evaluate=evaluate,
-        eval_every=settings.eval_every or None,
-        monitor=_MONITOR,
         callbacks=[matching_report.Watch(stage, settings.batch_size)],
-        deterministic=settings.deterministic,
         board=training.Board(run_dir.tensorboard / stage.name),
         batch_ids=caption_batches.training_ids(
             batches.part.captions,
@@ -253,12 +248,5 @@ def describe(data: Data, vocabulary: text.Vocabulary, run_dir: runs.RunDirectory
             "features": "maps" if settings.feature_maps or settings.live_images else "pooled",
         },
     )
-    if data.encoder is not None and not settings.live_images and not run_dir.backbone_file.exists():
-        # The trained model takes features: who loads the run needs their maker, too.
-        runs.save_model(data.encoder, run_dir.backbone_file)
-
-
-def _saved(settings: Settings) -> dict[str, Any]:
-    """The settings as a run directory keeps them: a run begun before a flag existed goes on."""
-    values = dataclasses.asdict(settings)
-    return {name: value for name, value in values.items() if value or name not in _ADDED}
+    if data.encoder is not None and not settings.live_images:
+        run_dir.save_backbone(data.encoder)

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 from typing import Any
 
 import keras
 from absl import logging
 
-from experiments import phrase_data, phrase_report
+from experiments import phrase_data, phrase_report, training_run
 from experiments.phrase_flags import Settings
 from imgtext_tf import distribution, optimizers, runs, training
 from imgtext_tf.models import phrase_generator
 
-_EVALUATION = ("data_dir", "run_dir", "verify", "eval_only", "eval_split", "backend")
-_DIGEST = "manifest_sha256"
+_EVALUATION = (*training_run.EVALUATION, "backend")
 
 
 def run(settings: Settings) -> dict[str, Any]:
@@ -32,7 +30,7 @@ def run(settings: Settings) -> dict[str, Any]:
     """
     run_dir = runs.RunDirectory(settings.run_dir)
     if settings.eval_only:
-        settings = _as_trained(settings, run_dir)
+        settings = training_run.as_trained(settings, run_dir, evaluation=_EVALUATION)
     training.set_precision(settings.mixed_precision, scaled=False)
     with run_dir.locked():
         training.set_seed(settings.seed, settings.deterministic)
@@ -46,27 +44,17 @@ def run(settings: Settings) -> dict[str, Any]:
         return phrase_report.report(data, encoder, run_dir, outcome)
 
 
-def _as_trained(settings: Settings, run_dir: runs.RunDirectory) -> Settings:
-    saved = runs.read_settings(run_dir.settings_file)["settings"]
-    saved.pop(_DIGEST, None)
-    given = {name: getattr(settings, name) for name in _EVALUATION}
-    if settings.cache_features:
-        given["cache_features"] = settings.cache_features
-    return runs.restored(Settings, saved | given, run_dir.settings_file)
-
-
 def _train(
     data: phrase_data.Data, encoder: keras.Model, run_dir: runs.RunDirectory
 ) -> dict[str, Any]:
     settings = data.settings
-    may_change = {*runs.MAY_CHANGE, *_EVALUATION, "checkpoint_every"}
-    if settings.learning_rate_schedule != "constant":
-        may_change -= {"max_steps"}  # the schedule depends on it
-    run_dir.begin(
-        dataclasses.asdict(settings) | {_DIGEST: data.description()["manifest_sha256"]},
+    training_run.begin(
+        run_dir,
+        settings,
+        data.description()["manifest_sha256"],
         script="experiments.train_phrases",
         module=phrase_generator.__name__,
-        may_change=may_change,
+        evaluation=_EVALUATION,
     )
     run_dir.describe_model(
         labels=[],
@@ -77,22 +65,15 @@ def _train(
         },
     )
     model = build_model(data, encoder)
-    if data.features is not None and not run_dir.backbone_file.exists():
-        # The trained model takes pooled features: who loads the run needs their maker, too.
-        runs.save_model(phrase_data.pooled(encoder), run_dir.backbone_file)
+    if data.features is not None:
+        run_dir.save_backbone(phrase_data.pooled(encoder))
     outcome = training.fit(
         model,
         data.training_batches,
         run=run_dir,
-        max_steps=settings.max_steps,
-        checkpoint_every=settings.checkpoint_every,
-        seed=settings.seed,
+        **training_run.schedule(settings),
         evaluate=functools.partial(phrase_report.evaluate_on_val, data=data),
-        eval_every=settings.eval_every or None,
-        eval_steps=settings.eval_steps,
-        monitor=settings.monitor,
         sliced=True,
-        deterministic=settings.deterministic,
         batch_ids=data.batch_ids,
     )
     return outcome | {"parameters": model.count_params()}

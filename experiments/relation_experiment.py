@@ -5,7 +5,6 @@ Otto2020's classifiers differ in their labels only: the eight classes, or the va
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 from typing import Any
 
@@ -13,17 +12,12 @@ import keras
 import numpy as np
 from absl import logging
 
-from experiments import relation_data, relation_report, relation_start
+from experiments import relation_data, relation_report, relation_start, training_run
 from experiments.relation_data import Data
 from experiments.relation_flags import Settings
 from imgtext_tf import distribution, losses, relations, runs, training, untrusted
 from imgtext_tf.data import fasttext, shards, text
 from imgtext_tf.models import relation_classifier
-
-# What an evaluation may be told anew; all else is the trained run's.
-_EVALUATION = ("data_dir", "run_dir", "verify", "eval_only", "eval_split")
-# Stands among the saved settings: a run goes on with the data it was begun with, wherever it lies.
-_DIGEST = "manifest_sha256"
 
 
 def run(settings: Settings) -> dict[str, Any]:
@@ -40,7 +34,7 @@ def run(settings: Settings) -> dict[str, Any]:
     """
     run_dir = runs.RunDirectory(settings.run_dir)
     if settings.eval_only:
-        settings = as_trained(settings, run_dir)
+        settings = training_run.as_trained(settings, run_dir)
     training.set_precision(settings.mixed_precision)
     with run_dir.locked():
         board = training.Board(run_dir.tensorboard)
@@ -52,20 +46,6 @@ def run(settings: Settings) -> dict[str, Any]:
             if distribution.ends_here(outcome):
                 return outcome
         return relation_report.report(data, run_dir, board, outcome)
-
-
-def as_trained(settings: Settings, run_dir: runs.RunDirectory) -> Settings:
-    """The settings of a trained run with the evaluation that `settings` asks for.
-
-    Raises:
-        RunError: if the folder holds no run.
-    """
-    saved = runs.read_settings(run_dir.settings_file)["settings"]
-    saved.pop(_DIGEST, None)
-    given = {name: getattr(settings, name) for name in _EVALUATION}
-    if settings.cache_features:  # Other data have other feature maps.
-        given["cache_features"] = settings.cache_features
-    return runs.restored(Settings, saved | given, run_dir.settings_file)
 
 
 def open_trained(settings: Settings, run_dir: runs.RunDirectory) -> Data:
@@ -89,17 +69,15 @@ def _train(
     """Builds data and model and trains: (data, outcome of `training.fit`)."""
     if settings.init_from:
         settings = relation_start.settings_from(settings)
-    may_change = {*runs.MAY_CHANGE, *_EVALUATION, "checkpoint_every"}
-    if settings.learning_rate_schedule != "constant":
-        may_change -= {"max_steps"}  # the schedule depends on it
     readers = relation_data.open_readers(settings)
     relation_report.check_monitor(settings, relation_data.labels_of(settings, readers))
-    run_dir.begin(
-        dataclasses.asdict(settings) | {_DIGEST: relation_data.manifest_digest(readers)},
+    training_run.begin(
+        run_dir,
+        settings,
+        relation_data.manifest_digest(readers),
         script="experiments."
         + ("train_classic" if settings.target == "relation" else "train_metric"),
         module=relation_classifier.__name__,
-        may_change=may_change,
     )
     build = _start_from_run if settings.init_from else _start_anew
     data, encoder, model = build(settings, readers, run_dir)
@@ -114,21 +92,14 @@ def _train(
             "ngrams": data.ngrams,
         },
     )
-    if data.features is not None and not run_dir.backbone_file.exists():
-        # The trained model takes feature maps: who loads the run needs their maker, too.
-        runs.save_model(encoder, run_dir.backbone_file)
+    if data.features is not None:
+        run_dir.save_backbone(encoder)
     outcome = training.fit(
         model,
         data.training_batches,
         run=run_dir,
-        max_steps=settings.max_steps,
-        checkpoint_every=settings.checkpoint_every,
-        seed=settings.seed,
+        **training_run.schedule(settings),
         evaluate=functools.partial(relation_report.evaluate_on_val, data=data, board=board),
-        eval_every=settings.eval_every or None,
-        eval_steps=settings.eval_steps,
-        monitor=settings.monitor,
-        deterministic=settings.deterministic,
         board=board,
         batch_ids=data.batch_ids,
         sliced=True,

@@ -28,6 +28,7 @@ from experiments import (
     relation_flags,
     relation_predecessor,
     relation_report,
+    training_run,
 )
 from experiments.relation_data import Data
 from experiments.relation_flags import Settings
@@ -228,16 +229,10 @@ def _train_heads(
         model,
         batches,
         run=run_dir,
-        max_steps=settings.max_steps,
-        checkpoint_every=settings.checkpoint_every,
-        seed=settings.seed,
-        evaluate=lambda trained, _: relation_predecessor.evaluate(trained, data, "val")[0],
-        eval_every=settings.eval_every or None,
-        eval_steps=settings.eval_steps,
         # On val: the authors chose by the pairs they reported on.
-        monitor="val/harmonic_accuracy",
+        **training_run.schedule(settings, monitor="val/harmonic_accuracy"),
+        evaluate=lambda trained, _: relation_predecessor.evaluate(trained, data, "val")[0],
         sliced=True,
-        deterministic=settings.deterministic,
         batch_ids=data.batch_ids,
     )
     return outcome, model
@@ -257,8 +252,8 @@ def _describe(data: Data, backbone: keras.Model, run_dir: runs.RunDirectory) -> 
             "ngrams": data.ngrams,
         },
     )
-    if data.features is not None and not run_dir.backbone_file.exists():
-        runs.save_model(backbone, run_dir.backbone_file)
+    if data.features is not None:
+        run_dir.save_backbone(backbone)
 
 
 def _report(

@@ -27,7 +27,7 @@ import tensorflow as tf
 from absl import logging
 from sklearn.feature_extraction.text import TfidfVectorizer
 
-from experiments import common_flags, settings_flags
+from experiments import common_flags, settings_flags, training_run
 from imgtext_tf import distribution, optimizers, runs, training, untrusted
 from imgtext_tf.data import associations, grams
 from imgtext_tf.models import query_encoder
@@ -103,13 +103,8 @@ def run(settings: Settings) -> dict[str, Any]:
             model,
             functools.partial(_batches, train, settings),
             run=run_dir,
-            max_steps=settings.max_steps,
-            checkpoint_every=settings.checkpoint_every,
-            seed=settings.seed,
+            **training_run.schedule(settings, monitor="val/mrr"),
             evaluate=functools.partial(evaluate, settings=settings, held_out=held_out),
-            eval_every=settings.eval_every or None,
-            monitor="val/mrr",
-            deterministic=settings.deterministic,
             batch_ids=functools.partial(_batch_ids, train, settings),
         )
         if distribution.ends_here(outcome):

@@ -11,7 +11,6 @@ Reference: Gordo2017, Sections 5 and 6, Table 2.
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 from typing import Any
 
@@ -24,6 +23,7 @@ from experiments import (
     retrieval_flags,
     retrieval_mining,
     retrieval_report,
+    training_run,
 )
 from experiments.retrieval_data import Data
 from experiments.retrieval_flags import Settings
@@ -50,11 +50,7 @@ def run(settings: Settings) -> dict[str, Any]:
     """
     run_dir = runs.RunDirectory(settings.run_dir)
     if settings.eval_only:
-        saved = runs.read_settings(run_dir.settings_file)["settings"]
-        known = {field.name for field in dataclasses.fields(Settings)}
-        saved = {name: value for name, value in saved.items() if name in known}
-        saved |= {name: getattr(settings, name) for name in _EVALUATION}
-        settings = runs.restored(Settings, saved, run_dir.settings_file)
+        settings = training_run.as_trained(settings, run_dir, evaluation=_EVALUATION)
     elif settings.monitor.removeprefix("val/") not in _MONITORS:
         known = ", ".join(f"val/{name}" for name in _MONITORS)
         raise ValueError(f"--monitor={settings.monitor}: use one of {known}")
@@ -118,11 +114,13 @@ def build_model(settings: Settings, data: Data) -> semantic_retrieval.TripletMod
 def _train(settings: Settings, run_dir: runs.RunDirectory) -> tuple[Data, dict[str, Any]]:
     training.set_seed(settings.seed, settings.deterministic)
     data = retrieval_data.open_data(settings)
-    run_dir.begin(
-        dataclasses.asdict(settings) | {"manifest_sha256": data.description()["manifest_sha256"]},
+    training_run.begin(
+        run_dir,
+        settings,
+        data.description()["manifest_sha256"],
         script="experiments.train_retrieval",
         module=semantic_retrieval.__name__,
-        may_change={*runs.MAY_CHANGE, *_EVALUATION, "checkpoint_every"},
+        evaluation=_EVALUATION,
     )
     # Anew: what was drawn while the data was opened depends on whether caches were there.
     training.set_seed(settings.seed, settings.deterministic)
@@ -138,27 +136,20 @@ def _train(settings: Settings, run_dir: runs.RunDirectory) -> tuple[Data, dict[s
             "tfidf": config,
         },
     )
-    if not settings.tune_backbone and not run_dir.backbone_file.exists():
-        # The trained model takes region vectors: who loads the run needs their maker, too.
-        runs.save_model(data.encoder, run_dir.backbone_file)
+    if not settings.tune_backbone:
+        run_dir.save_backbone(data.encoder)
     feed = retrieval_mining.TripletFeed(data.splits["train"], settings, run_dir)
     feed.set_model(model)
     outcome = training.fit(
         model,
         feed.make_dataset,
         run=run_dir,
-        max_steps=settings.max_steps,
-        checkpoint_every=settings.checkpoint_every,
-        seed=settings.seed,
+        **training_run.schedule(settings),
         evaluate=functools.partial(retrieval_report.evaluate_on_val, data=data),
-        eval_every=settings.eval_every or None,
-        eval_steps=settings.eval_steps,
-        monitor=settings.monitor,
         callbacks=[feed],
         batch_ids=feed.batch_ids,
         sliced=True,
         cut=triplet_batches.cut_triplets,
-        deterministic=settings.deterministic,
     )
     return data, outcome | {"parameters": model.count_params()}
 

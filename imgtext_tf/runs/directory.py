@@ -165,6 +165,11 @@ class RunDirectory:
         """Saves a model as the run's "best" or "last"."""
         save_model(model, self.model_file(which))
 
+    def save_backbone(self, encoder: keras.Model) -> None:
+        """Saves, once, what made the features that the model takes: who loads the run needs it."""
+        if not self.backbone_file.exists():
+            save_model(encoder, self.backbone_file)
+
     def write_result(
         self,
         *,
