@@ -27,8 +27,8 @@ from collections.abc import Sequence
 import numpy as np
 from absl import flags, logging
 
-from experiments import common_flags, relation_report
-from imgtext_tf import annotation, figures, runs, untrusted
+from experiments import common_flags, run_steps
+from imgtext_tf import annotation, figures, untrusted
 from imgtext_tf.annotation import Annotations
 from imgtext_tf.metrics import agreement, classification
 
@@ -218,12 +218,8 @@ def _write(
     metrics: dict[str, float],
     seconds: float,
 ) -> None:
-    run_dir = runs.RunDirectory(settings.run_dir)
-    with run_dir.locked():
-        fields = [field.name for field in dataclasses.fields(settings)]
-        script = "experiments.annotator_agreement"
-        # Nothing is trained here: the folder holds whatever was computed last.
-        run_dir.begin(settings, script=script, module=__name__, may_change=fields)
+    script = "experiments.annotator_agreement"
+    with run_steps.evaluating(settings, script=script, module=__name__) as run_dir:
         said = {_UNSURE: annotation.UNSURE, _MISSING: ""}
         labels = [said.get(label, "") or names[label] * (label >= 0) for label in majority.tolist()]
         rows = [
@@ -249,7 +245,7 @@ def _write(
             steps=0,
             seconds=seconds,
             parameters=0,
-            command=relation_report.command(script),
+            command=run_steps.command(script),
         )
 
 

@@ -21,13 +21,14 @@ from typing import Any
 import numpy as np
 from absl import flags, logging
 
-from experiments import common_flags, relation_report, relation_runs
+from experiments import common_flags, relation_report, relation_runs, run_steps
 from experiments.relation_data import Data
 from experiments.relation_runs import TrainedRun
 from imgtext_tf import evaluation, figures, relations, runs
 from imgtext_tf.metrics import classification
 
 FLAGS = flags.FLAGS
+_SCRIPT = "experiments.evaluate_cascade"
 
 flags.DEFINE_string("cmi_run", None, "Run directory of train_metric --metric=cmi.")
 flags.DEFINE_string("sc_run", None, "Run directory of train_metric --metric=sc.")
@@ -73,16 +74,8 @@ def run(settings: Settings) -> dict[str, Any]:
         RunError: if a run is missing or predicts something else.
         ShardError: if the data set is damaged.
     """
-    run_dir = runs.RunDirectory(settings.run_dir)
-    with run_dir.locked():
-        started = time.monotonic()
-        run_dir.begin(
-            settings,
-            script="experiments.evaluate_cascade",
-            module=__name__,
-            # Nothing is trained here: the folder holds whatever was evaluated last.
-            may_change=[field.name for field in dataclasses.fields(settings)],
-        )
+    started = time.monotonic()
+    with run_steps.evaluating(settings, script=_SCRIPT, module=__name__) as run_dir:
         trained = open_runs(settings)
         split = settings.eval_split
         data = relation_runs.open_data_of_classes(trained["cmi"])
@@ -114,7 +107,7 @@ def run(settings: Settings) -> dict[str, Any]:
             # Of the evaluation; the training's seconds are among the costs.
             seconds=time.monotonic() - started,
             parameters=sum(trained[name].model.count_params() for name in settings.order),
-            command=relation_report.command("experiments.evaluate_cascade"),
+            command=run_steps.command(_SCRIPT),
         )
 
 

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from absl import flags, logging
 
-from experiments import common_flags, relation_negatives, relation_report, relation_runs
+from experiments import common_flags, relation_negatives, relation_report, relation_runs, run_steps
 from experiments.relation_negatives import MinimalPair, Texts
 from experiments.relation_runs import TrainedRun
 from imgtext_tf import evaluation, figures, relations, runs
@@ -30,6 +30,7 @@ from imgtext_tf.data.edits import Edit, EditedReader
 from imgtext_tf.metrics import classification
 
 FLAGS = flags.FLAGS
+_SCRIPT = "experiments.evaluate_negatives"
 _PAIRS_SHOWN = 8
 
 flags.DEFINE_string(
@@ -73,15 +74,8 @@ def run(settings: Settings) -> dict[str, Any]:
         ShardError: if the data set is damaged.
         ValueError: if the list of keywords is malformed.
     """
-    run_dir = runs.RunDirectory(settings.run_dir)
-    with run_dir.locked():
-        started = time.monotonic()
-        run_dir.begin(
-            settings,
-            script="experiments.evaluate_negatives",
-            module=__name__,
-            may_change=[field.name for field in dataclasses.fields(settings)],
-        )
+    started = time.monotonic()
+    with run_steps.evaluating(settings, script=_SCRIPT, module=__name__) as run_dir:
         trained = relation_runs.open_run(
             settings.classic_run,
             target="relation",
@@ -117,7 +111,7 @@ def run(settings: Settings) -> dict[str, Any]:
             steps=trained.result.get("steps", 0),
             seconds=time.monotonic() - started,
             parameters=trained.model.count_params(),
-            command=relation_report.command("experiments.evaluate_negatives"),
+            command=run_steps.command(_SCRIPT),
             keywords={"used": len(keywords), "left out as seen": dropped},
         )
 

@@ -19,7 +19,7 @@ from experiments import (
     matching_report,
     matching_start,
     matching_trained,
-    training_run,
+    run_steps,
 )
 from experiments.matching_data import Batches, Data, Part
 from experiments.matching_flags import DIGEST, EVALUATION, Settings, parse_stages
@@ -163,7 +163,7 @@ def _train_stage(
         model,
         batches.training,
         run=stage_dir,
-        **training_run.schedule(settings, max_steps=steps, seed=batches.seed, monitor=_MONITOR),
+        **run_steps.schedule(settings, max_steps=steps, seed=batches.seed, monitor=_MONITOR),
         evaluate=evaluate,
         callbacks=[matching_report.Watch(stage, settings.batch_size)],
         board=training.Board(run_dir.tensorboard / stage.name),

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import logging as standard_logging
 import re
-import shlex
-import sys
 from collections.abc import Mapping
 from typing import Any
 
 import keras
 import numpy as np
 
+from experiments import run_steps
 from experiments.matching_data import Batches, Data
 from experiments.matching_flags import Settings
 from imgtext_tf import embedding_figures, figures, matching_evaluation, runs, training
@@ -226,7 +225,7 @@ def report(
     before = runs.read_json(run_dir.result_file) if run_dir.result_file.exists() else {}
     kept = _kept(before, data)
     more = {key: value for key, value in outcome.items() if key not in ("steps", "seconds")}
-    this = command(runs.read_field(run_dir.settings_file, "script"))
+    this = run_steps.command(runs.read_field(run_dir.settings_file, "script"))
     return run_dir.write_result(
         metrics=kept | named,
         seed=settings.seed,
@@ -254,8 +253,3 @@ def _kept(before: Mapping[str, Any], data: Data) -> dict[str, float]:
         return {}
     split = data.settings.eval_split
     return {key: value for key, value in metrics.items() if not re.match(f"{split}[_/]", key)}
-
-
-def command(script: str) -> str:
-    """The command line that runs a script with the flags it was given."""
-    return shlex.join(["python", "-m", script, *sys.argv[1:]])

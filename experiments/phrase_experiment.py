@@ -8,12 +8,12 @@ from typing import Any
 import keras
 from absl import logging
 
-from experiments import phrase_data, phrase_report, training_run
+from experiments import phrase_data, phrase_report, run_steps
 from experiments.phrase_flags import Settings
 from imgtext_tf import distribution, optimizers, runs, training
 from imgtext_tf.models import phrase_generator
 
-_EVALUATION = (*training_run.EVALUATION, "backend")
+_EVALUATION = (*run_steps.EVALUATION, "backend")
 
 
 def run(settings: Settings) -> dict[str, Any]:
@@ -30,7 +30,7 @@ def run(settings: Settings) -> dict[str, Any]:
     """
     run_dir = runs.RunDirectory(settings.run_dir)
     if settings.eval_only:
-        settings = training_run.as_trained(settings, run_dir, evaluation=_EVALUATION)
+        settings = run_steps.as_trained(settings, run_dir, evaluation=_EVALUATION)
     training.set_precision(settings.mixed_precision, scaled=False)
     with run_dir.locked():
         training.set_seed(settings.seed, settings.deterministic)
@@ -48,7 +48,7 @@ def _train(
     data: phrase_data.Data, encoder: keras.Model, run_dir: runs.RunDirectory
 ) -> dict[str, Any]:
     settings = data.settings
-    training_run.begin(
+    run_steps.begin(
         run_dir,
         settings,
         data.description()["manifest_sha256"],
@@ -71,7 +71,7 @@ def _train(
         model,
         data.training_batches,
         run=run_dir,
-        **training_run.schedule(settings),
+        **run_steps.schedule(settings),
         evaluate=functools.partial(phrase_report.evaluate_on_val, data=data),
         sliced=True,
         batch_ids=data.batch_ids,

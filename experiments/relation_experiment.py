@@ -12,7 +12,7 @@ import keras
 import numpy as np
 from absl import logging
 
-from experiments import relation_data, relation_report, relation_start, training_run
+from experiments import relation_data, relation_report, relation_start, run_steps
 from experiments.relation_data import Data
 from experiments.relation_flags import Settings
 from imgtext_tf import distribution, losses, relations, runs, training, untrusted
@@ -34,7 +34,7 @@ def run(settings: Settings) -> dict[str, Any]:
     """
     run_dir = runs.RunDirectory(settings.run_dir)
     if settings.eval_only:
-        settings = training_run.as_trained(settings, run_dir)
+        settings = run_steps.as_trained(settings, run_dir)
     training.set_precision(settings.mixed_precision)
     with run_dir.locked():
         board = training.Board(run_dir.tensorboard)
@@ -71,7 +71,7 @@ def _train(
         settings = relation_start.settings_from(settings)
     readers = relation_data.open_readers(settings)
     relation_report.check_monitor(settings, relation_data.labels_of(settings, readers))
-    training_run.begin(
+    run_steps.begin(
         run_dir,
         settings,
         relation_data.manifest_digest(readers),
@@ -98,7 +98,7 @@ def _train(
         model,
         data.training_batches,
         run=run_dir,
-        **training_run.schedule(settings),
+        **run_steps.schedule(settings),
         evaluate=functools.partial(relation_report.evaluate_on_val, data=data, board=board),
         board=board,
         batch_ids=data.batch_ids,

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import pathlib
-import shlex
-import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,6 +12,7 @@ import tensorflow as tf
 from absl import logging
 from matplotlib.figure import Figure
 
+from experiments import run_steps
 from experiments.relation_data import Data
 from experiments.relation_flags import Settings
 from imgtext_tf import evaluation, figures, relations, runs, training, untrusted
@@ -109,7 +108,7 @@ def report(
         figures.save(figures.curves_figure(run_dir.read_history()), run_dir.figures / "curves.png")
     board.flush()
     _write_predictions(run_dir.path / f"predictions_{split}.tsv", arrays, data.labels)
-    this = command(runs.read_field(run_dir.settings_file, "script"))
+    this = run_steps.command(runs.read_field(run_dir.settings_file, "script"))
     result = run_dir.write_result(
         metrics=reported,
         seed=data.settings.seed,
@@ -202,11 +201,6 @@ def _errors(logits: np.ndarray, truth: np.ndarray, temperature: float) -> dict[s
         name: calibration.expected_calibration_error(calibration.softmax(logits, by), truth)
         for name, by in (("ece", 1.0), ("ece_calibrated", temperature))
     }
-
-
-def command(script: str) -> str:
-    """The command line that runs a script with the flags it was given."""
-    return shlex.join(["python", "-m", script, *sys.argv[1:]])
 
 
 def parts_of(data: Data, split: str, ids: np.ndarray) -> dict[str, np.ndarray]:

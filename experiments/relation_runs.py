@@ -11,7 +11,7 @@ import keras
 import numpy as np
 from absl import flags
 
-from experiments import relation_experiment, training_run
+from experiments import relation_experiment, run_steps
 from experiments.relation_data import Data
 from experiments.relation_flags import Settings
 from imgtext_tf import relations, runs, untrusted
@@ -67,7 +67,7 @@ def open_run(
         eval_split=split,
         cache_features=cache_features,
     )
-    settings = training_run.as_trained(asked, run_dir)
+    settings = run_steps.as_trained(asked, run_dir)
     if settings.target != target:
         raise runs.RunError(f"{folder} holds a run that predicts {settings.target}, not {target}")
     labels = tuple(runs.read_json(run_dir.labels_file))

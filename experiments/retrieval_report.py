@@ -5,15 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shlex
-import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 from absl import logging
 
-from experiments import retrieval_data, retrieval_flags, retrieval_mining
+from experiments import retrieval_data, retrieval_flags, retrieval_mining, run_steps
 from experiments.retrieval_data import Data
 from experiments.retrieval_flags import Settings
 from imgtext_tf import filesystem, runs, untrusted
@@ -223,7 +221,7 @@ def report(
         steps=outcome.get("step", before.get("steps", 0)),
         seconds=outcome.get("seconds", before.get("seconds", 0.0)),
         parameters=outcome.get("parameters", before.get("parameters", 0)),
-        command=shlex.join(["python", "-m", script, *sys.argv[1:]]),
+        command=run_steps.command(script),
         best_step=outcome.get("best_step", before.get("best_step")),
         queries=len(data.splits[split].query_rows(settings.queries)),
         images=len(data.splits[split].ids),

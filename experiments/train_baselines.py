@@ -28,7 +28,7 @@ from sklearn.metrics import balanced_accuracy_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from experiments import common_flags, relation_data, relation_flags, relation_report
+from experiments import common_flags, relation_data, relation_flags, relation_report, run_steps
 from experiments.relation_data import Data
 from experiments.relation_flags import Settings
 from imgtext_tf import runs, training
@@ -84,7 +84,7 @@ def run(settings: Settings, baselines: tuple[str, ...] = BASELINES) -> dict[str,
             steps=0,
             seconds=time.monotonic() - started,
             parameters=0,
-            command=relation_report.command("experiments.train_baselines"),
+            command=run_steps.command("experiments.train_baselines"),
         )
 
 

@@ -27,8 +27,7 @@ from experiments import (
     relation_data,
     relation_flags,
     relation_predecessor,
-    relation_report,
-    training_run,
+    run_steps,
 )
 from experiments.relation_data import Data
 from experiments.relation_flags import Settings
@@ -230,7 +229,7 @@ def _train_heads(
         batches,
         run=run_dir,
         # On val: the authors chose by the pairs they reported on.
-        **training_run.schedule(settings, monitor="val/harmonic_accuracy"),
+        **run_steps.schedule(settings, monitor="val/harmonic_accuracy"),
         evaluate=lambda trained, _: relation_predecessor.evaluate(trained, data, "val")[0],
         sliced=True,
         batch_ids=data.batch_ids,
@@ -270,7 +269,7 @@ def _report(
         steps=outcome["step"],
         seconds=outcome["seconds"],
         parameters=parameters,
-        command=relation_report.command("experiments.train_predecessor"),
+        command=run_steps.command("experiments.train_predecessor"),
         best_step=outcome["best_step"],
     )
 

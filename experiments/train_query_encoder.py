@@ -16,8 +16,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 import hashlib
-import shlex
-import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -27,7 +25,7 @@ import tensorflow as tf
 from absl import logging
 from sklearn.feature_extraction.text import TfidfVectorizer
 
-from experiments import common_flags, settings_flags, training_run
+from experiments import common_flags, run_steps, settings_flags
 from imgtext_tf import distribution, optimizers, runs, training, untrusted
 from imgtext_tf.data import associations, grams
 from imgtext_tf.models import query_encoder
@@ -103,7 +101,7 @@ def run(settings: Settings) -> dict[str, Any]:
             model,
             functools.partial(_batches, train, settings),
             run=run_dir,
-            **training_run.schedule(settings, monitor="val/mrr"),
+            **run_steps.schedule(settings, monitor="val/mrr"),
             evaluate=functools.partial(evaluate, settings=settings, held_out=held_out),
             batch_ids=functools.partial(_batch_ids, train, settings),
         )
@@ -124,7 +122,7 @@ def run(settings: Settings) -> dict[str, Any]:
             steps=outcome["step"],
             seconds=outcome["seconds"],
             parameters=model.count_params(),
-            command=shlex.join(["python", "-m", "experiments.train_query_encoder", *sys.argv[1:]]),
+            command=run_steps.command("experiments.train_query_encoder"),
             best_step=outcome["best_step"],
             groups=len(train),
         )

@@ -23,7 +23,7 @@ from experiments import (
     retrieval_flags,
     retrieval_mining,
     retrieval_report,
-    training_run,
+    run_steps,
 )
 from experiments.retrieval_data import Data
 from experiments.retrieval_flags import Settings
@@ -50,7 +50,7 @@ def run(settings: Settings) -> dict[str, Any]:
     """
     run_dir = runs.RunDirectory(settings.run_dir)
     if settings.eval_only:
-        settings = training_run.as_trained(settings, run_dir, evaluation=_EVALUATION)
+        settings = run_steps.as_trained(settings, run_dir, evaluation=_EVALUATION)
     elif settings.monitor.removeprefix("val/") not in _MONITORS:
         known = ", ".join(f"val/{name}" for name in _MONITORS)
         raise ValueError(f"--monitor={settings.monitor}: use one of {known}")
@@ -114,7 +114,7 @@ def build_model(settings: Settings, data: Data) -> semantic_retrieval.TripletMod
 def _train(settings: Settings, run_dir: runs.RunDirectory) -> tuple[Data, dict[str, Any]]:
     training.set_seed(settings.seed, settings.deterministic)
     data = retrieval_data.open_data(settings)
-    training_run.begin(
+    run_steps.begin(
         run_dir,
         settings,
         data.description()["manifest_sha256"],
@@ -144,7 +144,7 @@ def _train(settings: Settings, run_dir: runs.RunDirectory) -> tuple[Data, dict[s
         model,
         feed.make_dataset,
         run=run_dir,
-        **training_run.schedule(settings),
+        **run_steps.schedule(settings),
         evaluate=functools.partial(retrieval_report.evaluate_on_val, data=data),
         callbacks=[feed],
         batch_ids=feed.batch_ids,

@@ -57,19 +57,16 @@ class Annotations:
     labels: tuple[tuple[str, ...], ...]
     automatic: tuple[str, ...]
 
-    def codes(
-        self, names: Sequence[str], *, missing: int, unsure: int, unsure_is_missing: bool = False
-    ) -> np.ndarray:
+    def codes(self, names: Sequence[str], *, missing: int, unsure: int) -> np.ndarray:
         """The votes as numbers, [N, A] int64.
 
         Args:
             names: the labels in the order of their numbers.
             missing: stands for no vote.
             unsure: stands for `UNSURE`.
-            unsure_is_missing: whether an unsure vote counts as none.
         """
         numbers = {name: number for number, name in enumerate(names)}
-        numbers |= {"": missing, UNSURE: missing if unsure_is_missing else unsure}
+        numbers |= {"": missing, UNSURE: unsure}
         codes = [[numbers[label] for label in row] for row in self.labels]
         return np.array(codes, np.int64).reshape(len(self.pairs), len(self.annotators))
 

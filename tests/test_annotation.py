@@ -32,8 +32,6 @@ def test_one_line_a_vote(tmp_path):
     assert votes.names() == relations.RELATIONS
     codes = votes.codes(relations.RELATIONS, missing=-1, unsure=-2)
     np.testing.assert_array_equal(codes, [[4, 4, -1], [-1, -2, -1]])
-    no_unsure = votes.codes(relations.RELATIONS, missing=-1, unsure=-2, unsure_is_missing=True)
-    assert no_unsure[1].tolist() == [-1, -1, -1]
 
 
 def test_one_line_a_pair(tmp_path):

@@ -110,7 +110,7 @@ MAY_IMPORT = {
         "experiments.matching_*",
         "experiments.retrieval_*",
         "experiments.settings_flags",
-        "experiments.training_run",
+        "experiments.run_steps",
         "experiments.relation_*",
         "experiments.phrase_*",
         "experiments.fusion_*",

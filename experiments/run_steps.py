@@ -1,13 +1,16 @@
-"""The steps that trainings share, whatever they train: begin, the schedule, the trained settings.
+"""The steps between a script's settings and its run directory, whatever the paper.
 
-A training script's `run` stays its own, to be read from top to bottom; these are the steps in it
-that must be the same everywhere, since users resume and evaluate all runs by the same rules.
+A script's `run` stays its own, to be read from top to bottom; these are the steps in it that must
+be the same everywhere, since users resume and evaluate all runs by the same rules.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-from collections.abc import Collection
+import shlex
+import sys
+from collections.abc import Collection, Iterator
 from typing import Any, TypeVar
 
 from imgtext_tf import runs
@@ -81,3 +84,29 @@ def as_trained(
     if settings.cache_features:  # Other data have other feature maps.
         given["cache_features"] = settings.cache_features
     return runs.restored(type(settings), saved | given, run_dir.settings_file)
+
+
+@contextlib.contextmanager
+def evaluating(settings: Any, *, script: str, module: str) -> Iterator[runs.RunDirectory]:
+    """The run directory of a script that trains nothing, locked and begun.
+
+    All settings may change: the folder holds whatever was evaluated last.
+
+    Args:
+        settings: a dataclass.
+        script: see `runs.RunDirectory.begin`, as for `module`.
+        module: of the script.
+
+    Raises:
+        RunError: if the directory is in use.
+    """
+    run_dir = runs.RunDirectory(settings.run_dir)
+    every = [field.name for field in dataclasses.fields(settings)]
+    with run_dir.locked():
+        run_dir.begin(settings, script=script, module=module, may_change=every)
+        yield run_dir
+
+
+def command(script: str) -> str:
+    """The command line that runs a script with the flags it was given."""
+    return shlex.join(["python", "-m", script, *sys.argv[1:]])
