@@ -16,8 +16,8 @@ from typing import Any
 
 from absl import flags, logging
 
-from experiments import common_flags, matching_flags, matching_report, matching_trained
-from experiments.matching_flags import Settings
+from experiments import common_flags, matching_report, matching_trained, settings_flags
+from experiments.matching_flags import CHOICES, HELP, Settings
 from imgtext_tf import runs
 from imgtext_tf.metrics import retrieval
 
@@ -84,12 +84,12 @@ def define_flags() -> None:
 def main(argv: list[str]) -> dict[str, Any]:
     """Fills the settings from the flags and runs them."""
     common_flags.reject_positional(argv)
-    settings = matching_flags.settings_from_flags()
+    settings = settings_flags.read(Settings)
     return run(settings, flags.FLAGS.run_dirs, flags.FLAGS.output)
 
 
 if __name__ == "__main__":
     define_flags()
-    matching_flags.define_flags()
+    settings_flags.define(Settings, HELP, CHOICES)
     flags.mark_flags_as_required(["run_dirs"])
     common_flags.run_main(main)

@@ -4,14 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 
-from absl import flags
-
-from experiments import common_flags
 from imgtext_tf import branches, losses
 from imgtext_tf.data import captions
 from imgtext_tf.stages import MODES, Stage
 
-FLAGS = flags.FLAGS
 SPLITS = ("train", "val", "test")
 
 # What the names of stages stand for; the flags --stages and --adversarial_* fill in the rest.
@@ -113,7 +109,7 @@ class Settings:
     folds: int = 1
 
 
-_HELP = {
+HELP = {
     "precomputed": "Folder of {split}_ims.npy and {split}_caps.txt (vsepp, SCAN), not --data_dir.",
     "precomputed_test": "Files that are split test of --precomputed: testall are COCO's 5k images.",
     "backbone": "Image encoder: a Keras application in snake_case, small_cnn, a .keras file, or "
@@ -167,7 +163,7 @@ _HELP = {
     "protocol": "Name of the evaluation in the result; empty: by data set and size.",
     "folds": "Cut the evaluated images into so many parts and average (COCO 1k: 5).",
 }
-_CHOICES = {
+CHOICES = {
     "image_pooling": branches.POOLINGS,
     "text_pooling": branches.TEXT_POOLINGS,
     "tokens": captions.TOKENS,
@@ -177,49 +173,6 @@ _CHOICES = {
     "adversarial_target": losses.TARGETS,
     "adversarial_mode": MODES,
 }
-
-
-def define_flags(flag_values: flags.FlagValues = FLAGS) -> None:
-    """Defines a flag for each setting that is not one of `common_flags`.
-
-    Scripts call it when they are started, not when they are imported: some of the names are those
-    of other papers' flags.
-    """
-    define = {
-        "str": flags.DEFINE_string,
-        "int": flags.DEFINE_integer,
-        "float": flags.DEFINE_float,
-        "bool": flags.DEFINE_bool,
-    }
-    of = {"flag_values": flag_values}
-    for field in dataclasses.fields(Settings):
-        name = field.name
-        if name not in _HELP:
-            continue
-        if name in _CHOICES:
-            flags.DEFINE_enum(name, field.default, list(_CHOICES[name]), _HELP[name], **of)
-        elif field.type.startswith("tuple"):
-            flags.DEFINE_list(name, [str(value) for value in field.default], _HELP[name], **of)
-        else:
-            define[field.type](name, field.default, _HELP[name], **of)
-
-
-def settings_from_flags(flag_values: flags.FlagValues = FLAGS) -> Settings:
-    """The settings that the command line gives.
-
-    Raises:
-        app.UsageError: if a list holds something else than numbers.
-    """
-    names = [field.name for field in dataclasses.fields(Settings)]
-    values = {name: flag_values[name].value for name in names}
-    values["classifier_units"] = common_flags.numbers(
-        "classifier_units", flag_values["classifier_units"].value
-    )
-    values["data_dir"] = values["data_dir"] or ""
-    for name in ("batch_size", "eval_every", "checkpoint_every", "max_steps"):
-        if not flag_values[name].present:  # The defaults of other papers' scripts are not ours.
-            values[name] = getattr(Settings, name)
-    return Settings(**values)
 
 
 def parse_stages(settings: Settings) -> tuple[Stage, ...]:

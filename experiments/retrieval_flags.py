@@ -8,7 +8,7 @@ from typing import Any
 
 from absl import flags
 
-from experiments import common_flags
+from experiments import settings_flags
 from imgtext_tf.models import semantic_retrieval
 from imgtext_tf.text_similarity import tfidf
 
@@ -125,7 +125,7 @@ HELP = {
     "auc_scale": "Area under the curves: the mean over R, or trapezoids over linear or log R.",
     "study_dir": "Folder of a user study's triplets.csv and answers.csv; empty: none.",
 }
-_CHOICES = {
+CHOICES = {
     "term_weight": tfidf.TERM_WEIGHTS,
     "idf": tfidf.IDFS,
     "embedding": tuple(semantic_retrieval.EMBEDDINGS),
@@ -138,35 +138,8 @@ _CHOICES = {
 def define_flags(
     names: Collection[str] | None = None, flag_values: flags.FlagValues = flags.FLAGS
 ) -> None:
-    """Defines a flag for each setting, or for those of these names.
-
-    Scripts call it where they are started, not where they are imported: other papers' scripts have
-    flags of the same names. Those of `common_flags` get the paper's default.
-    """
-    for field in dataclasses.fields(Settings):
-        if names is not None and field.name not in names:
-            continue
-        name, default = field.name, field.default
-        if name in flag_values:
-            if default is not dataclasses.MISSING:
-                value = list(map(str, default)) if isinstance(default, tuple) else default
-                flag_values.set_default(name, value)
-            continue
-        default = None if default is dataclasses.MISSING else default
-        text, where = HELP.get(name) or flags.FLAGS[name].help, {"flag_values": flag_values}
-        if name in _CHOICES:
-            flags.DEFINE_enum(name, default, _CHOICES[name], text, **where)
-        elif isinstance(default, tuple):
-            flags.DEFINE_list(name, list(map(str, default)), text, **where)
-        else:
-            define = {
-                str: flags.DEFINE_string,
-                type(None): flags.DEFINE_string,
-                bool: flags.DEFINE_bool,
-                int: flags.DEFINE_integer,
-                float: flags.DEFINE_float,
-            }
-            define[type(default)](name, default, text, **where)
+    """Defines a flag for each setting, or for those of these names; see `settings_flags.define`."""
+    settings_flags.define(Settings, HELP, CHOICES, flag_values, names)
 
 
 def settings_from_flags(
@@ -174,22 +147,5 @@ def settings_from_flags(
     flag_values: flags.FlagValues = flags.FLAGS,
     **values: Any,
 ) -> Settings:
-    """The settings that the command line gives.
-
-    Args:
-        names: of the settings that have a flag; None means all.
-        flag_values: where the flags were defined.
-        **values: of other settings.
-
-    Raises:
-        app.UsageError: if a list holds something else than numbers.
-    """
-    for field in dataclasses.fields(Settings):
-        if names is None or field.name in names:
-            values[field.name] = flag_values[field.name].value
-    for name in ("eval_steps", "r_grid"):
-        if name in values:
-            values[name] = common_flags.numbers(name, values[name])
-    if "input_range" in values:
-        values["input_range"] = common_flags.numbers("input_range", values["input_range"], float)
-    return Settings(**values)
+    """The settings that the command line gives; see `settings_flags.read`."""
+    return settings_flags.read(Settings, flag_values, names, **values)

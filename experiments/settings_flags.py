@@ -10,7 +10,7 @@ whose flags have the same names can be imported together.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, TypeVar
 
 from absl import flags
@@ -76,6 +76,7 @@ def define(
     help_texts: Mapping[str, str],
     choices: Mapping[str, Sequence[str]] | None = None,
     flag_values: flags.FlagValues = flags.FLAGS,
+    names: Collection[str] | None = None,
 ) -> None:
     """Defines a flag for each field; those of `common_flags` get the field's default.
 
@@ -84,9 +85,12 @@ def define(
         help_texts: field -> help text; not for the flags of `common_flags`.
         choices: field -> allowed values.
         flag_values: where the flags go.
+        names: of the fields that get a flag; None means all.
     """
     for field in dataclasses.fields(settings):
         name, default = field.name, field.default
+        if names is not None and name not in names:
+            continue
         required = default is dataclasses.MISSING
         if isinstance(default, tuple):
             default = [str(value) for value in default]
@@ -94,7 +98,8 @@ def define(
             if not required:
                 flag_values.set_default(name, default)
             continue
-        text, where = help_texts[name], {"flag_values": flag_values}
+        text = help_texts.get(name) or flags.FLAGS[name].help
+        where = {"flag_values": flag_values}
         default = None if required else default
         if name in (choices or {}):
             flags.DEFINE_enum(name, default, choices[name], text, **where)
@@ -111,14 +116,26 @@ def define(
             make[type(default)](name, default, text, **where)
 
 
-def read(settings: type[Settings], flag_values: flags.FlagValues = flags.FLAGS) -> Settings:
+def read(
+    settings: type[Settings],
+    flag_values: flags.FlagValues = flags.FLAGS,
+    names: Collection[str] | None = None,
+    **values: Any,
+) -> Settings:
     """The settings that the command line gives.
+
+    Args:
+        settings: the dataclass.
+        flag_values: where the flags were defined.
+        names: of the fields that have a flag; None means all.
+        **values: of other fields.
 
     Raises:
         app.UsageError: if a list holds something else than numbers.
     """
-    values: dict[str, Any] = {}
     for field in dataclasses.fields(settings):
+        if names is not None and field.name not in names:
+            continue
         value = flag_values[field.name].value
         if isinstance(field.default, tuple):
             if "str" in str(field.type):

@@ -12,20 +12,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from absl import flags
-
-from experiments import common_flags, matching_experiment, matching_flags
-
-flags.adopt_module_key_flags(common_flags)
+from experiments import common_flags, matching_experiment, settings_flags
+from experiments.matching_flags import CHOICES, HELP, Settings
 
 
 def main(argv: list[str]) -> dict[str, Any]:
     """Fills the settings from the flags and runs them."""
     common_flags.reject_positional(argv)
-    return matching_experiment.run(matching_flags.settings_from_flags())
+    return matching_experiment.run(settings_flags.read(Settings))
 
 
 if __name__ == "__main__":
-    matching_flags.define_flags()
-    flags.mark_flags_as_required(["run_dir"])
-    common_flags.run_main(main, trains=True)
+    settings_flags.start(main, Settings, HELP, CHOICES, trains=True)

@@ -1,5 +1,6 @@
 """Real photos and captions through all stages, with a backbone and steps as few as can be."""
 
+import copy
 import dataclasses
 import json
 import os
@@ -21,6 +22,7 @@ from experiments import (
     matching_report,
     matching_start,
     search_matching,
+    settings_flags,
 )
 from experiments.matching_flags import Settings
 from imgtext_tf import runs
@@ -33,17 +35,12 @@ def settings_of(*arguments: str) -> Settings:
     """The settings that a script would run with these arguments."""
     values = flags.FlagValues()
     for flag in flags.FLAGS.flags_by_module_dict()["experiments.common_flags"]:
-        values[flag.name] = flag
+        values[flag.name] = copy.deepcopy(flag)
     flags.DEFINE_string("flagfile", "", "", flag_values=values)
     flags.DEFINE_string("undefok", "", "", flag_values=values)
-    matching_flags.define_flags(values)
-    for flag in flags.FLAGS.flags_by_module_dict()["experiments.common_flags"]:
-        flag.unparse()
+    settings_flags.define(Settings, matching_flags.HELP, matching_flags.CHOICES, values)
     values(["script", *arguments])
-    found = matching_flags.settings_from_flags(values)
-    for flag in flags.FLAGS.flags_by_module_dict()["experiments.common_flags"]:
-        flag.unparse()
-    return found
+    return settings_flags.read(Settings, values)
 
 
 @pytest.mark.parametrize("path", FLAGFILES, ids=lambda path: path.stem)
