@@ -14,18 +14,15 @@ import dataclasses
 import hashlib
 import json
 import math
-import signal
-import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import tensorflow as tf
 from absl import app, flags
 from tqdm import tqdm
 
 from imgtext_tf import filesystem
 from imgtext_tf.data import runners, shards
-from tfrecords_tools import build_settings, caption_plan, caption_shards, shard_tasks
+from tfrecords_tools import build_command, caption_plan, caption_shards, shard_tasks
 from tfrecords_tools.build_settings import RUNNER_HELP, BuildError, runner_of
 from tfrecords_tools.caption_plan import BAD_RECORDS, Image, Settings
 from tfrecords_tools.caption_shards import CaptionTask
@@ -172,16 +169,7 @@ def define_flags() -> None:
 
 def main(argv: Sequence[str]) -> None:
     """Fills the settings from the flags and runs the build."""
-    if len(argv) > 1:
-        raise app.UsageError(f"flags only, not {argv[1:]}")
-    # A terminated build leaves no process and no temporary file behind.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    tf.config.set_visible_devices([], "GPU")
-    names = [field.name for field in dataclasses.fields(Settings)]
-    try:
-        report = run(Settings(**{name: flags.FLAGS[name].value for name in names}))
-    except build_settings.MISTAKES as error:
-        sys.exit(f"error: {error}")
+    report = build_command.result_of(argv, lambda: run(build_command.settings_from_flags(Settings)))
     for split in base.SPLITS:
         print(f"{split:5} {report['images'][split]:8} images {report['captions'][split]:8} "
               "captions")  # fmt: skip
