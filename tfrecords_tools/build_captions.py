@@ -17,12 +17,12 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from absl import app, flags
+from absl import app
 from tqdm import tqdm
 
 from imgtext_tf import filesystem
 from imgtext_tf.data import runners, shards
-from tfrecords_tools import build_command, caption_plan, caption_shards, shard_tasks
+from tfrecords_tools import build_command, caption_plan, caption_shards, settings_flags, shard_tasks
 from tfrecords_tools.build_settings import RUNNER_HELP, BuildError, runner_of
 from tfrecords_tools.caption_plan import BAD_RECORDS, Image, Settings
 from tfrecords_tools.caption_shards import CaptionTask
@@ -143,33 +143,12 @@ HELP = {
     **RUNNER_HELP,
     "seed": "Seed of --limit; same data, flags and seed give the same bytes.",
 }
-
-
-def define_flags() -> None:
-    """Defines a flag for each setting."""
-    define = {
-        "str": flags.DEFINE_string,
-        "int": flags.DEFINE_integer,
-        "float": flags.DEFINE_float,
-        "bool": flags.DEFINE_bool,
-    }
-    for field in dataclasses.fields(Settings):
-        required = field.default is dataclasses.MISSING
-        default = None if required else field.default
-        if field.name == "kind":
-            flags.DEFINE_enum("kind", default, ["real", "synthetic"], HELP["kind"])
-        elif field.name == "runner":
-            flags.DEFINE_enum("runner", default, runners.RUNNERS, HELP["runner"])
-        elif field.name == "beam_options":
-            flags.DEFINE_list("beam_options", [], HELP["beam_options"])
-        else:
-            kind = field.type.split(" ")[0]
-            define[kind](field.name, default, HELP[field.name], required=required)
+CHOICES = {"kind": ("real", "synthetic"), "runner": runners.RUNNERS}
 
 
 def main(argv: Sequence[str]) -> None:
     """Fills the settings from the flags and runs the build."""
-    report = build_command.result_of(argv, lambda: run(build_command.settings_from_flags(Settings)))
+    report = build_command.result_of(argv, lambda: run(settings_flags.read(Settings)))
     for split in base.SPLITS:
         print(f"{split:5} {report['images'][split]:8} images {report['captions'][split]:8} "
               "captions")  # fmt: skip
@@ -180,5 +159,5 @@ def main(argv: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    define_flags()
+    settings_flags.define(Settings, HELP, CHOICES)
     app.run(main)

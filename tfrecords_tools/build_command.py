@@ -1,35 +1,18 @@
-"""How builders are commands: settings from the flags, signals, errors without a traceback."""
+"""How builders run as commands: signals, and errors without a traceback."""
 
 from __future__ import annotations
 
-import dataclasses
 import signal
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import tensorflow as tf
-from absl import app, flags
+from absl import app
 
 from tfrecords_tools import build_settings
 
-Settings = TypeVar("Settings")
 Result = TypeVar("Result")
-
-
-def settings_from_flags(settings: type[Settings]) -> Settings:
-    """The settings that the command line gives, one flag for each field.
-
-    Raises:
-        ValueError: if a list holds something else than numbers.
-    """
-    values: dict[str, Any] = {}
-    for field in dataclasses.fields(settings):
-        value = flags.FLAGS[field.name].value
-        if isinstance(value, list):
-            value = tuple(map(int if "int" in field.type else str, value))
-        values[field.name] = value
-    return settings(**values)
 
 
 def result_of(argv: Sequence[str], run: Callable[[], Result]) -> Result:

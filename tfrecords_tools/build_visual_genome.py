@@ -25,7 +25,14 @@ from tqdm import tqdm
 
 from imgtext_tf import filesystem
 from imgtext_tf.data import runners, shards
-from tfrecords_tools import build_command, build_settings, region_shards, shard_tasks, splits
+from tfrecords_tools import (
+    build_command,
+    build_settings,
+    region_shards,
+    settings_flags,
+    shard_tasks,
+    splits,
+)
 from tfrecords_tools import plan as planning
 from tfrecords_tools.build_settings import BuildError
 from tfrecords_tools.claim import claim
@@ -265,7 +272,7 @@ def define_flags() -> None:
 
 def main(argv: Sequence[str]) -> None:
     """Fills the settings from the flags and runs the build."""
-    report = build_command.result_of(argv, lambda: run(build_command.settings_from_flags(Settings)))
+    report = build_command.result_of(argv, lambda: run(settings_flags.read(Settings)))
     print(json.dumps(report, indent=1))
 
 

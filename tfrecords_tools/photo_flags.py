@@ -7,7 +7,7 @@ from typing import Any
 
 from absl import flags
 
-from tfrecords_tools import build_command, build_settings
+from tfrecords_tools import build_command, build_settings, settings_flags
 
 
 def define_flags(settings: Any) -> None:
@@ -30,6 +30,6 @@ def run_build(argv: Sequence[str], settings: Any, run: Callable[[Any], Mapping[s
         settings: the dataclass, one field for each flag.
         run: the build.
     """
-    report = build_command.result_of(argv, lambda: run(build_command.settings_from_flags(settings)))
+    report = build_command.result_of(argv, lambda: run(settings_flags.read(settings)))
     for name, value in report.items():
         print(f"{name}: {value}")
