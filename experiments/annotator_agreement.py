@@ -27,12 +27,11 @@ from collections.abc import Sequence
 import numpy as np
 from absl import flags, logging
 
-from experiments import common_flags, run_steps
+from experiments import common_flags, run_steps, settings_flags
 from imgtext_tf import annotation, figures, untrusted
 from imgtext_tf.annotation import Annotations
 from imgtext_tf.metrics import agreement, classification
 
-FLAGS = flags.FLAGS
 _MISSING, _UNSURE = agreement.MISSING, agreement.UNSURE
 
 flags.DEFINE_string("annotations", None, "CSV of the votes; written first where --votes is given.")
@@ -252,9 +251,7 @@ def _write(
 def main(argv: list[str]) -> None:
     """Fills the settings from the flags and runs them."""
     common_flags.reject_positional(argv)
-    values = {field.name: getattr(FLAGS, field.name) for field in dataclasses.fields(Settings)}
-    lists = {name: tuple(values[name]) for name in ("votes", "missing")}
-    run(Settings(**values | lists))
+    run(settings_flags.read(Settings))
 
 
 if __name__ == "__main__":

@@ -27,6 +27,7 @@ from experiments import (
     retrieval_data,
     retrieval_flags,
     retrieval_report,
+    settings_flags,
 )
 from experiments.retrieval_data import Data
 from experiments.retrieval_flags import Settings
@@ -268,9 +269,8 @@ def read_captions(path: str) -> dict[str, list[str]]:
 def main(argv: list[str]) -> dict[str, Any]:
     """Fills the settings from the flags and runs them."""
     common_flags.reject_positional(argv)
-    names = [field.name for field in dataclasses.fields(Proxies)]
-    proxies = Proxies(**{name: flags.FLAGS[name].value for name in names})
-    return run(retrieval_flags.settings_from_flags(retrieval_flags.OF_EVALUATIONS), proxies)
+    settings = retrieval_flags.settings_from_flags(retrieval_flags.OF_EVALUATIONS)
+    return run(settings, settings_flags.read(Proxies))
 
 
 if __name__ == "__main__":

@@ -21,13 +21,12 @@ from typing import Any
 import numpy as np
 from absl import flags, logging
 
-from experiments import common_flags, relation_report, relation_runs, run_steps
+from experiments import common_flags, relation_report, relation_runs, run_steps, settings_flags
 from experiments.relation_data import Data
 from experiments.relation_runs import TrainedRun
 from imgtext_tf import evaluation, figures, relations, runs
 from imgtext_tf.metrics import classification
 
-FLAGS = flags.FLAGS
 _SCRIPT = "experiments.evaluate_cascade"
 
 flags.DEFINE_string("cmi_run", None, "Run directory of train_metric --metric=cmi.")
@@ -275,8 +274,7 @@ def _log(part: str, metrics: dict[str, float]) -> None:
 def main(argv: list[str]) -> None:
     """Fills the settings from the flags and runs them."""
     common_flags.reject_positional(argv)
-    values = {field.name: getattr(FLAGS, field.name) for field in dataclasses.fields(Settings)}
-    run(Settings(**values | {"order": tuple(FLAGS.order)}))
+    run(settings_flags.read(Settings))
 
 
 if __name__ == "__main__":

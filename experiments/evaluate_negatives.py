@@ -20,7 +20,14 @@ from typing import Any
 import numpy as np
 from absl import flags, logging
 
-from experiments import common_flags, relation_negatives, relation_report, relation_runs, run_steps
+from experiments import (
+    common_flags,
+    relation_negatives,
+    relation_report,
+    relation_runs,
+    run_steps,
+    settings_flags,
+)
 from experiments.relation_negatives import MinimalPair, Texts
 from experiments.relation_runs import TrainedRun
 from imgtext_tf import evaluation, figures, relations, runs
@@ -29,7 +36,6 @@ from imgtext_tf.data.antonyms import AntonymList, load_antonyms
 from imgtext_tf.data.edits import Edit, EditedReader
 from imgtext_tf.metrics import classification
 
-FLAGS = flags.FLAGS
 _SCRIPT = "experiments.evaluate_negatives"
 _PAIRS_SHOWN = 8
 
@@ -275,11 +281,7 @@ def _log(metrics: dict[str, float]) -> None:
 def main(argv: list[str]) -> None:
     """Fills the settings from the flags and runs them."""
     common_flags.reject_positional(argv)
-    run(
-        Settings(
-            **{field.name: getattr(FLAGS, field.name) for field in dataclasses.fields(Settings)}
-        )
-    )
+    run(settings_flags.read(Settings))
 
 
 if __name__ == "__main__":

@@ -22,12 +22,11 @@ import numpy as np
 import tensorflow as tf
 from absl import flags, logging
 
-from experiments import common_flags
+from experiments import common_flags, settings_flags
 from imgtext_tf import annotation, annotation_page, figures, filesystem, relations
 from imgtext_tf.annotation_page import Item
 from imgtext_tf.data import examples, files, images, pipeline, shards
 
-FLAGS = flags.FLAGS
 _PIXELS = 480
 _WORD = re.compile(r"\w+")
 
@@ -136,8 +135,7 @@ def _examples(settings: Settings) -> list[Item]:
 def main(argv: list[str]) -> None:
     """Fills the settings from the flags and runs them."""
     common_flags.reject_positional(argv)
-    values = {field.name: getattr(FLAGS, field.name) for field in dataclasses.fields(Settings)}
-    run(Settings(**values | {"annotators": tuple(FLAGS.annotators)}))
+    run(settings_flags.read(Settings))
 
 
 if __name__ == "__main__":

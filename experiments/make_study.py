@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 from absl import flags, logging
 
-from experiments import common_flags, retrieval_data, retrieval_flags
+from experiments import common_flags, retrieval_data, retrieval_flags, settings_flags
 from experiments.retrieval_flags import Settings
 from imgtext_tf import filesystem, runs
 from imgtext_tf.data import examples, shape_batches, shards
@@ -158,9 +158,7 @@ def _write_images(
 def main(argv: list[str]) -> Any:
     """Fills the settings from the flags and runs them."""
     common_flags.reject_positional(argv)
-    names = [field.name for field in dataclasses.fields(Study)]
-    study = Study(**{name: flags.FLAGS[name].value for name in names})
-    run(retrieval_flags.settings_from_flags(NAMES, run_dir=""), study)
+    run(retrieval_flags.settings_from_flags(NAMES, run_dir=""), settings_flags.read(Study))
 
 
 if __name__ == "__main__":

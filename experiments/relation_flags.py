@@ -6,9 +6,7 @@ import dataclasses
 
 from absl import app, flags
 
-from experiments import common_flags
-
-FLAGS = flags.FLAGS
+from experiments import common_flags, settings_flags
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,144 +89,73 @@ OF_MODEL = (
     "word_scores",
 )
 
-flags.DEFINE_string(
-    "init_from",
-    Settings.init_from,
-    "Run directory to start from: its model and vocabulary, with a new output layer where the "
-    "classes are others.",
-)
-# Image.
-flags.DEFINE_string(
-    "backbone",
-    Settings.backbone,
-    "Image encoder: a Keras application in snake_case, small_cnn, a path of a .keras file, or "
-    "hub:<TF-Hub handle or folder>.",
-)
-flags.DEFINE_string(
-    "backbone_weights", Settings.backbone_weights, "imagenet, none, or the path of a weights file."
-)
-flags.DEFINE_bool("tune_backbone", Settings.tune_backbone, "Train the image encoder, too.")
-flags.DEFINE_integer("image_size", Settings.image_size, "Height and width in pixels.")
-flags.DEFINE_list(
-    "input_range",
-    list(Settings.input_range),
-    "What black and white become for a backbone that needs another range than is assumed, such as "
-    "0,1 (comma-separated); empty: the backbone's own.",
-)
-flags.DEFINE_float(
-    "central_fraction",
-    Settings.central_fraction,
-    "Share of height and width that is kept of an image without distortions.",
-)
-flags.DEFINE_string(
-    "cache_features",
-    Settings.cache_features,
-    "Folder of feature maps, written once and reused, so that training needs no CNN (and no "
-    "distortions happen); 'auto' is a folder beside the shards; empty: live pixels.",
-)
-flags.DEFINE_bool("crop", Settings.crop, "Distort: random crop of 5 to 100 % of the image.")
-flags.DEFINE_bool("flip", Settings.flip, "Distort: mirror half of the images (left is right).")
-flags.DEFINE_bool("colour", Settings.colour, "Distort brightness, saturation, hue and contrast.")
-# Text.
-flags.DEFINE_string(
-    "vectors",
-    Settings.vectors,
-    "Word vectors: a fastText .bin, .vec or .vec.gz; empty: trained with gensim on the train "
-    "split's texts; 'learnt': trained with the classifier from random ones.",
-)
-flags.DEFINE_integer("vectors_limit", Settings.vectors_limit, "Read so many vectors; 0: all.")
-flags.DEFINE_bool(
-    "extend_vocabulary",
-    Settings.extend_vocabulary,
-    "Also keep the vectors of words that the train split lacks; for files without n-grams, which "
-    "say nothing of unknown words.",
-)
-flags.DEFINE_bool("train_vectors", Settings.train_vectors, "Train the word vectors further.")
-flags.DEFINE_integer("max_sentences", Settings.max_sentences, "Sentences a text (Section 5).")
-flags.DEFINE_integer("max_words", Settings.max_words, "Words a sentence (Section 5).")
-flags.DEFINE_bool("fixed_padding", Settings.fixed_padding, "Pad every batch to both limits.")
-flags.DEFINE_float(
-    "drop_sentences", Settings.drop_sentences, "Share of sentences that a training text loses."
-)
-flags.DEFINE_float(
-    "drop_words", Settings.drop_words, "Share of words that a training sentence loses."
-)
-# Model.
-flags.DEFINE_enum("inputs", Settings.inputs, ["both", "text", "image"], "What the model sees.")
-flags.DEFINE_enum(
-    "image_attention",
-    Settings.image_attention,
-    ["context", "regions", "prepend", "none"],
-    "How the image steers the reading of the text (Section 4.2, Fig. 8).",
-)
-flags.DEFINE_integer(
-    "gru_units", Settings.gru_units, "Units of each GRU and direction; twice as many make the text."
-)
-flags.DEFINE_enum(
-    "fusion",
-    Settings.fusion,
-    ["concat", "product"],
-    "What the connected layers see: both embeddings, or also their product.",
-)
-flags.DEFINE_integer(
-    "image_dim", Settings.image_dim, "Project the feature map to so many channels; 0: do not."
-)
-flags.DEFINE_list(
-    "fc_units",
-    [str(units) for units in Settings.fc_units],
-    "Units of the layers before the output.",
-)
-flags.DEFINE_float("image_dropout", Settings.image_dropout, "Dropout rate of the image embedding.")
-flags.DEFINE_float("text_dropout", Settings.text_dropout, "Dropout rate of the text embedding.")
-flags.DEFINE_float(
-    "word_dropout", Settings.word_dropout, "Dropout rate of what the word-level GRU reads."
-)
-flags.DEFINE_float(
-    "region_dropout",
-    Settings.region_dropout,
-    "Dropout rate of the feature map's channels, for the attention to regions only.",
-)
-flags.DEFINE_bool(
-    "word_scores",
-    Settings.word_scores,
-    "Add a linear model of the text's words to the scores of the classes.",
-)
-flags.DEFINE_bool(
-    "metric_logits",
-    Settings.metric_logits,
-    "Score a class by the sum of its three metrics' scores (Fig. 4), not by one of its own.",
-)
-# Training.
-flags.DEFINE_float("learning_rate", Settings.learning_rate, "Adam's learning rate at the start.")
-flags.DEFINE_enum(
-    "learning_rate_schedule",
-    Settings.learning_rate_schedule,
-    ["constant", "cosine"],
-    "The learning rate's way to max_steps; cosine ends at 0.",
-)
-flags.DEFINE_float("weight_decay", Settings.weight_decay, "Adam's decoupled weight decay a step.")
-flags.DEFINE_float("ema", Settings.ema, "Momentum of averaged weights, such as 0.999; 0: none.")
-flags.DEFINE_bool("class_weights", Settings.class_weights, "Weight pairs by 1 / class frequency.")
-flags.DEFINE_float(
-    "class_balance",
-    Settings.class_balance,
-    "Draw a class of n pairs in proportion to n ** (1 - class_balance): 0 as they are, 1 equally.",
-)
-flags.DEFINE_float(
-    "logit_adjustment",
-    Settings.logit_adjustment,
-    "Train on scores with so many times the logarithm of a class's frequency added, so that the "
-    "scores alone choose as if classes were equally frequent (Menon et al. 2021); 0: none.",
-)
-flags.DEFINE_string("monitor", Settings.monitor, "The val metric that chooses the best weights.")
-
-flags.DEFINE_string(
-    "leave_out_source",
-    Settings.leave_out_source,
-    "Train and choose without the pairs of this source, and evaluate on them only: how far a "
-    "metric is known beyond the style of its sources.",
-)
-
+HELP = {
+    "init_from": "Run directory to start from: its model and vocabulary, with a new output layer "
+    "where the classes are others.",
+    # Image.
+    "backbone": "Image encoder: a Keras application in snake_case, small_cnn, a path of a .keras "
+    "file, or hub:<TF-Hub handle or folder>.",
+    "backbone_weights": "imagenet, none, or the path of a weights file.",
+    "tune_backbone": "Train the image encoder, too.",
+    "image_size": "Height and width in pixels.",
+    "input_range": "What black and white become for a backbone that needs another range than is "
+    "assumed, such as 0,1 (comma-separated); empty: the backbone's own.",
+    "central_fraction": "Share of height and width that is kept of an image without distortions.",
+    "cache_features": "Folder of feature maps, written once and reused, so that training needs no "
+    "CNN (and no distortions happen); 'auto' is a folder beside the shards; empty: live pixels.",
+    "crop": "Distort: random crop of 5 to 100 % of the image.",
+    "flip": "Distort: mirror half of the images (left is right).",
+    "colour": "Distort brightness, saturation, hue and contrast.",
+    # Text.
+    "vectors": "Word vectors: a fastText .bin, .vec or .vec.gz; empty: trained with gensim on the "
+    "train split's texts; 'learnt': trained with the classifier from random ones.",
+    "vectors_limit": "Read so many vectors; 0: all.",
+    "extend_vocabulary": "Also keep the vectors of words that the train split lacks; for files "
+    "without n-grams, which say nothing of unknown words.",
+    "train_vectors": "Train the word vectors further.",
+    "max_sentences": "Sentences a text (Section 5).",
+    "max_words": "Words a sentence (Section 5).",
+    "fixed_padding": "Pad every batch to both limits.",
+    "drop_sentences": "Share of sentences that a training text loses.",
+    "drop_words": "Share of words that a training sentence loses.",
+    # Model.
+    "inputs": "What the model sees.",
+    "image_attention": "How the image steers the reading of the text (Section 4.2, Fig. 8).",
+    "gru_units": "Units of each GRU and direction; twice as many make the text.",
+    "fusion": "What the connected layers see: both embeddings, or also their product.",
+    "image_dim": "Project the feature map to so many channels; 0: do not.",
+    "fc_units": "Units of the layers before the output.",
+    "image_dropout": "Dropout rate of the image embedding.",
+    "text_dropout": "Dropout rate of the text embedding.",
+    "word_dropout": "Dropout rate of what the word-level GRU reads.",
+    "region_dropout": "Dropout rate of the feature map's channels, for the attention to regions "
+    "only.",
+    "word_scores": "Add a linear model of the text's words to the scores of the classes.",
+    "metric_logits": "Score a class by the sum of its three metrics' scores (Fig. 4), not by one "
+    "of its own.",
+    # Training.
+    "learning_rate": "Adam's learning rate at the start.",
+    "learning_rate_schedule": "The learning rate's way to max_steps; cosine ends at 0.",
+    "weight_decay": "Adam's decoupled weight decay a step.",
+    "ema": "Momentum of averaged weights, such as 0.999; 0: none.",
+    "class_weights": "Weight pairs by 1 / class frequency.",
+    "class_balance": "Draw a class of n pairs in proportion to n ** (1 - class_balance): 0 as they "
+    "are, 1 equally.",
+    "logit_adjustment": "Train on scores with so many times the logarithm of a class's frequency "
+    "added, so that the scores alone choose as if classes were equally frequent (Menon et al. "
+    "2021); 0: none.",
+    "monitor": "The val metric that chooses the best weights.",
+    "leave_out_source": "Train and choose without the pairs of this source, and evaluate on them "
+    "only: how far a metric is known beyond the style of its sources.",
+}
+CHOICES = {
+    "inputs": ("both", "text", "image"),
+    "image_attention": ("context", "regions", "prepend", "none"),
+    "fusion": ("concat", "product"),
+    "learning_rate_schedule": ("constant", "cosine"),
+}
+# On import, unlike other papers' flags: evaluations and comparisons adopt some of them.
+settings_flags.define(Settings, HELP, CHOICES, names=HELP)
 flags.adopt_module_key_flags(common_flags)
 
 
@@ -241,23 +168,17 @@ def settings_from_flags(target: str) -> Settings:
     Raises:
         app.UsageError: if a list holds something else than numbers, or too many.
     """
-    values = {
-        field.name: getattr(FLAGS, field.name)
-        for field in dataclasses.fields(Settings)
-        if field.name != "target"
-    }
-    for name in ("eval_steps", "fc_units"):
-        values[name] = common_flags.numbers(name, values[name])
-    values["input_range"] = common_flags.numbers("input_range", values["input_range"], float)
-    if len(values["input_range"]) not in (0, 2):
+    names = [field.name for field in dataclasses.fields(Settings) if field.name != "target"]
+    found = settings_flags.read(Settings, names=names, target=target)
+    if len(found.input_range) not in (0, 2):
         raise app.UsageError("--input_range: give two numbers, such as -1,1")
-    if values["metric_logits"] and target != "relation":
+    if found.metric_logits and target != "relation":
         raise app.UsageError("--metric_logits is for the eight classes: leave it out")
-    if values["leave_out_source"] and target == "relation":
+    if found.leave_out_source and target == "relation":
         raise app.UsageError(
             "--leave_out_source: a class comes from one source, so that nothing could learn it; "
             "train a metric"
         )
-    if values["leave_out_source"] and values["eval_split"] == "val":
+    if found.leave_out_source and found.eval_split == "val":
         raise app.UsageError("--leave_out_source: val chooses the weights; report on test")
-    return Settings(target=target, **values)
+    return found

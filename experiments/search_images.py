@@ -20,7 +20,7 @@ import numpy as np
 from absl import flags, logging
 from tqdm import tqdm
 
-from experiments import common_flags
+from experiments import common_flags, settings_flags
 from experiments.retrieval_search import Searcher
 from imgtext_tf import figures, filesystem, image_index, retrieval_figures, runs, untrusted
 from imgtext_tf.data import images
@@ -134,8 +134,7 @@ def _sheet(settings: Settings, index: image_index.ImageIndex, found: list[tuple[
 def main(argv: list[str]) -> None:
     """Fills the settings from the flags and runs them."""
     common_flags.reject_positional(argv)
-    names = [field.name for field in dataclasses.fields(Settings)]
-    for name, score in run(Settings(**{name: flags.FLAGS[name].value for name in names})):
+    for name, score in run(settings_flags.read(Settings)):
         print(f"{score:.4f}\t{name}")
 
 

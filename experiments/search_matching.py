@@ -22,7 +22,7 @@ import numpy as np
 import tensorflow as tf
 from absl import flags, logging
 
-from experiments import common_flags
+from experiments import common_flags, settings_flags
 from imgtext_tf import embedding_figures, figures, filesystem, runs, untrusted
 from imgtext_tf.data import images
 from imgtext_tf.data.captions import WordIds, words_of
@@ -233,8 +233,7 @@ def define_flags() -> None:
 def main(argv: list[str]) -> None:
     """Fills the settings from the flags, searches and prints."""
     common_flags.reject_positional(argv)
-    names = [field.name for field in dataclasses.fields(Settings)]
-    for name, score in run(Settings(**{name: flags.FLAGS[name].value for name in names})):
+    for name, score in run(settings_flags.read(Settings)):
         print(f"{score:.4f}\t{name}")
 
 

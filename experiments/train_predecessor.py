@@ -28,6 +28,7 @@ from experiments import (
     relation_flags,
     relation_predecessor,
     run_steps,
+    settings_flags,
 )
 from experiments.relation_data import Data
 from experiments.relation_flags import Settings
@@ -36,7 +37,6 @@ from imgtext_tf import distribution, relations, runs, training, untrusted
 from imgtext_tf.data import fasttext
 from imgtext_tf.models import article_encoder
 
-FLAGS = flags.FLAGS
 _CLIP = 5.0
 
 flags.DEFINE_integer("sentence_units", 600, "Units of sentence and image vectors.", lower_bound=1)
@@ -277,8 +277,7 @@ def _report(
 def main(argv: list[str]) -> dict[str, Any]:
     """Fills the settings from the flags and runs them."""
     common_flags.reject_positional(argv)
-    own = {field.name: getattr(FLAGS, field.name) for field in dataclasses.fields(Predecessor)}
-    return run(relation_flags.settings_from_flags("relation"), Predecessor(**own))
+    return run(relation_flags.settings_from_flags("relation"), settings_flags.read(Predecessor))
 
 
 if __name__ == "__main__":

@@ -18,19 +18,16 @@ import json
 import logging
 import math
 import os
-import signal
-import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import tensorflow as tf
 from absl import app, flags
 from tqdm import tqdm
 
 from imgtext_tf import filesystem, relations
 from imgtext_tf.data import files, runners, shards
 from imgtext_tf.data.antonyms import load_antonyms
-from tfrecords_tools import build_settings, sources, splits
+from tfrecords_tools import build_command, build_settings, sources, splits
 from tfrecords_tools import plan as planning
 from tfrecords_tools.build_settings import (
     BuildError,
@@ -244,16 +241,7 @@ def summary(report: Mapping[str, Any]) -> str:
 
 def main(argv: Sequence[str]) -> None:
     """Fills the settings from the flags and runs the build."""
-    if len(argv) > 1:
-        raise app.UsageError(f"flags only, not {argv[1:]}")
-    # A terminated build leaves no process and no temporary file behind.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    tf.config.set_visible_devices([], "GPU")
-    try:
-        report = run(from_flags())
-    except build_settings.MISTAKES as error:
-        sys.exit(f"error: {error}")
-    print(summary(report))
+    print(summary(build_command.result_of(argv, lambda: run(from_flags()))))
 
 
 if __name__ == "__main__":

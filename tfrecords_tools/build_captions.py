@@ -14,18 +14,15 @@ import dataclasses
 import hashlib
 import json
 import math
-import signal
-import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import tensorflow as tf
-from absl import app, flags
+from absl import app
 from tqdm import tqdm
 
 from imgtext_tf import filesystem
 from imgtext_tf.data import runners, shards
-from tfrecords_tools import build_settings, caption_plan, caption_shards, shard_tasks
+from tfrecords_tools import build_command, caption_plan, caption_shards, settings_flags, shard_tasks
 from tfrecords_tools.build_settings import RUNNER_HELP, BuildError, runner_of
 from tfrecords_tools.caption_plan import BAD_RECORDS, Image, Settings
 from tfrecords_tools.caption_shards import CaptionTask
@@ -146,42 +143,12 @@ HELP = {
     **RUNNER_HELP,
     "seed": "Seed of --limit; same data, flags and seed give the same bytes.",
 }
-
-
-def define_flags() -> None:
-    """Defines a flag for each setting."""
-    define = {
-        "str": flags.DEFINE_string,
-        "int": flags.DEFINE_integer,
-        "float": flags.DEFINE_float,
-        "bool": flags.DEFINE_bool,
-    }
-    for field in dataclasses.fields(Settings):
-        required = field.default is dataclasses.MISSING
-        default = None if required else field.default
-        if field.name == "kind":
-            flags.DEFINE_enum("kind", default, ["real", "synthetic"], HELP["kind"])
-        elif field.name == "runner":
-            flags.DEFINE_enum("runner", default, runners.RUNNERS, HELP["runner"])
-        elif field.name == "beam_options":
-            flags.DEFINE_list("beam_options", [], HELP["beam_options"])
-        else:
-            kind = field.type.split(" ")[0]
-            define[kind](field.name, default, HELP[field.name], required=required)
+CHOICES = {"kind": ("real", "synthetic"), "runner": runners.RUNNERS}
 
 
 def main(argv: Sequence[str]) -> None:
     """Fills the settings from the flags and runs the build."""
-    if len(argv) > 1:
-        raise app.UsageError(f"flags only, not {argv[1:]}")
-    # A terminated build leaves no process and no temporary file behind.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    tf.config.set_visible_devices([], "GPU")
-    names = [field.name for field in dataclasses.fields(Settings)]
-    try:
-        report = run(Settings(**{name: flags.FLAGS[name].value for name in names}))
-    except build_settings.MISTAKES as error:
-        sys.exit(f"error: {error}")
+    report = build_command.result_of(argv, lambda: run(settings_flags.read(Settings)))
     for split in base.SPLITS:
         print(f"{split:5} {report['images'][split]:8} images {report['captions'][split]:8} "
               "captions")  # fmt: skip
@@ -192,5 +159,5 @@ def main(argv: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    define_flags()
+    settings_flags.define(Settings, HELP, CHOICES)
     app.run(main)

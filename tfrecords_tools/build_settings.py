@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from absl import flags
@@ -13,6 +13,7 @@ from imgtext_tf import relations
 from imgtext_tf.data import runners
 from imgtext_tf.data.files import ShardError
 from tfrecords_tools import plan as planning
+from tfrecords_tools import settings_flags
 from tfrecords_tools.readers import base
 
 
@@ -223,30 +224,16 @@ HELP = {
 }
 
 
+CHOICES = {
+    "vist_text": ("original_text", "text"),
+    "kind": ("real", "synthetic"),
+    "runner": runners.RUNNERS,
+}
+
+
 def define_flags(names: Collection[str] | None = None) -> None:
     """Defines a flag for each setting, or for those of these names."""
-    for field in dataclasses.fields(Settings):
-        if names is not None and field.name not in names:
-            continue
-        name, text = field.name, HELP[field.name]
-        if name == "kind":
-            flags.DEFINE_enum(name, field.default, ["real", "synthetic"], text)
-        elif name == "runner":
-            flags.DEFINE_enum(name, field.default, runners.RUNNERS, text)
-        elif name == "vist_text":
-            flags.DEFINE_enum(name, field.default, ["original_text", "text"], text)
-        elif name == "output_dir":
-            flags.DEFINE_string(name, None, text, required=True)
-        elif field.type.startswith("tuple"):
-            flags.DEFINE_list(name, [str(value) for value in field.default], text)
-        else:
-            define: dict[str, Callable] = {
-                "str": flags.DEFINE_string,
-                "int": flags.DEFINE_integer,
-                "float": flags.DEFINE_float,
-                "bool": flags.DEFINE_bool,
-            }
-            define[field.type.split(" ")[0]](name, field.default, text)
+    settings_flags.define(Settings, HELP, CHOICES, names)
 
 
 def from_flags(names: Collection[str] | None = None, **values: Any) -> Settings:
@@ -256,10 +243,4 @@ def from_flags(names: Collection[str] | None = None, **values: Any) -> Settings:
         names: of the settings that have a flag; None means all.
         **values: of other settings.
     """
-    for field in dataclasses.fields(Settings):
-        if names is None or field.name in names:
-            values[field.name] = flags.FLAGS[field.name].value
-    for name, value in values.items():
-        if isinstance(value, list):
-            values[name] = tuple(map(float, value) if name == "split_fractions" else value)
-    return Settings(**values)
+    return settings_flags.read(Settings, names, **values)

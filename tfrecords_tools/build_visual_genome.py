@@ -17,18 +17,22 @@ import hashlib
 import json
 import math
 import os
-import signal
-import sys
 from collections.abc import Sequence
 from typing import Any
 
-import tensorflow as tf
 from absl import app, flags
 from tqdm import tqdm
 
 from imgtext_tf import filesystem
 from imgtext_tf.data import runners, shards
-from tfrecords_tools import build_settings, region_shards, shard_tasks, splits
+from tfrecords_tools import (
+    build_command,
+    build_settings,
+    region_shards,
+    settings_flags,
+    shard_tasks,
+    splits,
+)
 from tfrecords_tools import plan as planning
 from tfrecords_tools.build_settings import BuildError
 from tfrecords_tools.claim import claim
@@ -268,18 +272,7 @@ def define_flags() -> None:
 
 def main(argv: Sequence[str]) -> None:
     """Fills the settings from the flags and runs the build."""
-    if len(argv) > 1:
-        raise app.UsageError(f"flags only, not {argv[1:]}")
-    # A terminated build leaves no process and no temporary file behind.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    tf.config.set_visible_devices([], "GPU")
-    values = {field.name: flags.FLAGS[field.name].value for field in dataclasses.fields(Settings)}
-    try:
-        values["beam_options"] = tuple(values["beam_options"])
-        values["split_sizes"] = tuple(int(size) for size in values["split_sizes"])
-        report = run(Settings(**values))
-    except build_settings.MISTAKES as error:
-        sys.exit(f"error: {error}")
+    report = build_command.result_of(argv, lambda: run(settings_flags.read(Settings)))
     print(json.dumps(report, indent=1))
 
 

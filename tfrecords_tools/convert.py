@@ -21,6 +21,7 @@ from absl import app, flags
 
 from imgtext_tf import filesystem
 from imgtext_tf.data.files import ShardError, write_file
+from tfrecords_tools import settings_flags
 from tfrecords_tools.readers import base, relation_sets
 from tfrecords_tools.readers.relation_sets import Record
 
@@ -94,9 +95,8 @@ def main(argv: Sequence[str]) -> None:
     """Fills the settings from the flags and converts."""
     if len(argv) > 1:
         raise app.UsageError(f"flags only, not {argv[1:]}")
-    values = {field.name: flags.FLAGS[field.name].value for field in dataclasses.fields(Settings)}
     try:
-        counts = run(Settings(**values | {"input": tuple(values["input"])}))
+        counts = run(settings_flags.read(Settings))
     except (base.ReaderError, ShardError, OSError, ValueError) as error:
         sys.exit(f"error: {error}")
     for name, count in sorted(counts.items()):

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from absl import app, flags
+from absl import flags
 
-from tfrecords_tools import build_settings
+from tfrecords_tools import build_command, build_settings, settings_flags
 
 
 def define_flags(settings: Any) -> None:
@@ -32,12 +30,6 @@ def run_build(argv: Sequence[str], settings: Any, run: Callable[[Any], Mapping[s
         settings: the dataclass, one field for each flag.
         run: the build.
     """
-    if len(argv) > 1:
-        raise app.UsageError(f"flags only, not {argv[1:]}")
-    names = [field.name for field in dataclasses.fields(settings)]
-    try:
-        report = run(settings(**{name: flags.FLAGS[name].value for name in names}))
-    except build_settings.MISTAKES as error:
-        sys.exit(f"error: {error}")
+    report = build_command.result_of(argv, lambda: run(settings_flags.read(settings)))
     for name, value in report.items():
         print(f"{name}: {value}")

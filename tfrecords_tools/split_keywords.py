@@ -19,6 +19,7 @@ from absl import app, flags
 
 from imgtext_tf.data.antonyms import AntonymList, load_antonyms
 from imgtext_tf.data.files import ShardError, write_file
+from tfrecords_tools import settings_flags
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,12 +64,12 @@ def main(argv: Sequence[str]) -> None:
     """Fills the settings from the flags and divides the list."""
     if len(argv) > 1:
         raise app.UsageError(f"flags only, not {argv[1:]}")
-    values = {field.name: flags.FLAGS[field.name].value for field in dataclasses.fields(Settings)}
+    settings = settings_flags.read(Settings)
     try:
-        first, second = run(Settings(**values))
+        first, second = run(settings)
     except (ValueError, OSError, ShardError) as error:
         sys.exit(f"error: {error}")
-    print(f"{first} keywords in {values['first']}, {second} in {values['second']}")
+    print(f"{first} keywords in {settings.first}, {second} in {settings.second}")
 
 
 if __name__ == "__main__":
