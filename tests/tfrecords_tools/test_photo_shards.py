@@ -58,7 +58,7 @@ def test_equal_bytes_and_a_resumed_build(raw):
     (raw / "out" / "manifest.json").unlink()
     build_queries.run(settings(raw))
     assert {path.name: path.read_bytes() for path in (raw / "out").iterdir()} == before
-    with pytest.raises(BuildError, match="other raw data or seed"):
+    with pytest.raises(BuildError, match="other flags .--seed: 0 -> 1"):
         build_queries.run(settings(raw, seed=1))
 
 
