@@ -6,7 +6,8 @@ r"""Classifies photos by the phrase generator alone: the label whose term is nea
 
 A term that is a query has that query's vector. For other terms a text model is trained here that
 maps the base queries to their vectors. Of several terms of a label the nearest counts. Everything
-stands twice: with all queries, and without those that hold a word of a label.
+stands twice: with all queries, and without those that hold a word of a label. No photo is trained
+on: of a small set `--splits=train,val` takes them all, but those of the generator.
 
 Reference: Shah2019, Section 4.3.
 """
@@ -26,7 +27,13 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
-from experiments import common_flags, fusion_data, fusion_phrases, settings_flags
+from experiments import (
+    common_flags,
+    fusion_data,
+    phrase_generation,
+    phrase_labels,
+    settings_flags,
+)
 from experiments.fusion_flags import Settings as FusionSettings
 from imgtext_tf import distribution, optimizers, runs, training
 from imgtext_tf.data import grams
@@ -56,6 +63,7 @@ class Settings:
     deterministic: bool = False
     verify: str = "full"
     eval_split: str = "test"
+    splits: tuple[str, ...] = ()
 
 
 HELP = {
@@ -69,6 +77,7 @@ HELP = {
     "buckets": "Hash buckets of the text model of terms.",
     "dropout": "Rate in the text model of terms.",
     "learning_rate": "Of the text model of terms.",
+    "splits": "Splits to classify (comma-separated), in place of --eval_split.",
 }
 CHOICES = {"output_space": ("small", "large")}
 
@@ -84,7 +93,7 @@ def run(settings: Settings) -> dict[str, Any]:
         RunError: if the run directory holds a run of other settings, or is in use.
     """
     run_dir = runs.RunDirectory(settings.run_dir)
-    labels = fusion_data.read_labels(settings.data_dir)
+    labels = phrase_labels.read_labels(settings.data_dir)
     fusion = FusionSettings(
         text_encoder="",
         **{
@@ -103,12 +112,13 @@ def run(settings: Settings) -> dict[str, Any]:
             script="experiments.evaluate_zero_shot",
             module=query_encoder.__name__,
         )
-        split = settings.eval_split
-        photos = fusion_data.open_photos(fusion, labels, splits=(split,))[split]
-        names, vectors = fusion_phrases.output_space(settings.generator, settings.output_space)
+        splits = settings.splits or (settings.eval_split,)
+        opened = fusion_data.open_photos(fusion, labels, splits=splits)
+        photos = fusion_data.Photos.joined(list(opened.values()))
+        names, vectors = phrase_generation.output_space(settings.generator, settings.output_space)
         vectors = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
-        stems = fusion_phrases.label_stems(labels.terms)
-        without = [not stems & fusion_phrases.stems_of(name) for name in names]
+        stems = phrase_labels.label_stems(labels.terms)
+        without = [not stems & phrase_labels.stems_of(name) for name in names]
         metrics: dict[str, Any] = {}
         seconds = 0.0
         for phrase_set, kept in (("all", [True] * len(names)), ("without_labels", without)):
@@ -226,7 +236,7 @@ def nearest_terms(scores: np.ndarray, lengths: Sequence[int]) -> np.ndarray:
 
 
 def _metrics(
-    settings: Settings, labels: fusion_data.Labels, scores: np.ndarray, truth: np.ndarray
+    settings: Settings, labels: phrase_labels.Labels, scores: np.ndarray, truth: np.ndarray
 ) -> dict[str, float]:
     if truth.ndim > 1:
         chosen = labels.trainable

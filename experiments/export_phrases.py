@@ -18,7 +18,7 @@ import pathlib
 import numpy as np
 from absl import logging
 
-from experiments import common_flags, fusion_data, settings_flags
+from experiments import common_flags, fusion_data, phrase_labels, settings_flags
 from experiments.fusion_flags import Settings as FusionSettings
 from experiments.fusion_phrases import Phrases
 from experiments.phrase_generation import PhraseGenerator
@@ -35,6 +35,7 @@ class Settings:
     case: str = ""
     backend: str = "exact"
     top: int = 3
+    output_space: str = "large"
 
 
 HELP = {
@@ -42,8 +43,10 @@ HELP = {
     "case": "Folder of one case of train_fusion: exports the whole chain.",
     "backend": "The search that goes into the graph.",
     "top": "Phrases an image; a chain has as many as its classifier was trained with.",
+    "output_space": "large: all prototypes; small: the queries of the softmax; a chain has what "
+    "its classifier was trained with.",
 }
-CHOICES = {"backend": ("exact", "ivf")}
+CHOICES = {"backend": ("exact", "ivf"), "output_space": ("large", "small")}
 
 
 def run(settings: Settings) -> None:
@@ -62,7 +65,7 @@ def run(settings: Settings) -> None:
 
 
 def _phrases(settings: Settings) -> phrase_export.ImageToPhrases:
-    generator = PhraseGenerator(settings.run_dir)
+    generator = PhraseGenerator(settings.run_dir, output_space=settings.output_space)
     index = generator.index
     if index.backend != settings.backend:
         index = search.build(settings.backend, index.ids, np.asarray(index.vectors))
@@ -81,7 +84,7 @@ def _chain(settings: Settings) -> phrase_export.ImageToLabel:
     saved = runs.read_settings(case.settings_file)["settings"]
     names = {field.name for field in dataclasses.fields(FusionSettings)}
     fusion = FusionSettings(**{name: value for name, value in saved.items() if name in names})
-    labels = fusion_data.read_labels(fusion.data_dir)
+    labels = phrase_labels.read_labels(fusion.data_dir)
     phrases = Phrases(fusion, labels.terms, saved["phrase_set"] or "all")
     index = phrases.index
     if settings.backend != index.backend:

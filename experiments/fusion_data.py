@@ -6,7 +6,6 @@ import collections
 import dataclasses
 import hashlib
 import json
-import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,27 +15,13 @@ from absl import logging
 
 from experiments import phrase_data, phrase_report
 from experiments.fusion_flags import Settings
+from experiments.phrase_labels import Labels
 from imgtext_tf import encoders, evaluation, runs, untrusted
 from imgtext_tf.data import features, photos, shards
 from imgtext_tf.models import phrase_generator
 
 VISUAL = "visual.keras"
 _BATCH = 64
-
-
-@dataclasses.dataclass(frozen=True)
-class Labels:
-    """The taxonomy.
-
-    Attributes:
-        ids: of the labels, in label order.
-        terms: the terms of each.
-        trainable: whether the label counts in means over "trainable classes".
-    """
-
-    ids: tuple[str, ...]
-    terms: tuple[tuple[str, ...], ...]
-    trainable: np.ndarray
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,26 +55,6 @@ class Photos:
         """The photos of several sets."""
         names = [field.name for field in dataclasses.fields(cls)]
         return cls(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
-
-
-def read_labels(data_dir: str) -> Labels:
-    """The taxonomy that `tfrecords_tools.build_labels` wrote.
-
-    Raises:
-        RunError: if the file is missing or damaged.
-    """
-    path = os.path.join(data_dir, "labels.json")
-    found = runs.read_field(path, "labels")
-    try:
-        for label in found:
-            untrusted.need(label, {"id": str, "terms": list}, path)
-        return Labels(
-            tuple(label["id"] for label in found),
-            tuple(tuple(label["terms"]) for label in found),
-            np.array([label.get("trainable", True) for label in found], bool),
-        )
-    except (TypeError, ValueError, AttributeError) as error:
-        raise runs.RunError(f"{path}: is no list of labels ({error})") from error
 
 
 def open_photos(
@@ -239,6 +204,24 @@ def kept_channels(channels: int, strength: float, seed: int) -> np.ndarray:
     # Deviation 5: a share of the channels stands for a share of ImageNet.
     count = max(1, round(channels * strength))
     return np.sort(np.random.default_rng([seed, channels]).permutation(channels)[:count])
+
+
+def preprocessing(
+    settings: Settings, photos: Photos, strength: float, phrase_set: str, seed: int
+) -> dict[str, Any]:
+    """How an image becomes the inputs of a classifier, as far as its run's settings do not say.
+
+    Args:
+        settings: of the run.
+        photos: that it is trained on.
+        strength: share of the visual channels; 0: it sees none.
+        phrase_set: "" where it sees no phrase.
+        seed: that drew the channels.
+    """
+    found = {name: getattr(settings, name) for name in ("image_size", "central_fraction", "top")}
+    if strength:
+        found["channels"] = kept_channels(photos.visual.shape[1], strength, seed).tolist()
+    return found | {"phrase_set": phrase_set}
 
 
 def few_shot_rows(labels: np.ndarray, most: int, seed: int) -> np.ndarray:

@@ -16,10 +16,11 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
-from experiments import fusion_data, fusion_report
+from experiments import fusion_data, fusion_pictures, fusion_report, phrase_labels
 from experiments.fusion_data import Photos
 from experiments.fusion_flags import PHRASE_SETS, Settings
 from experiments.fusion_phrases import Phrases
+from experiments.phrase_labels import Labels
 from imgtext_tf import distribution, runs, training, untrusted
 from imgtext_tf.models import fusion_classifier
 
@@ -42,7 +43,7 @@ def run(settings: Settings) -> dict[str, Any]:
         ValueError: if the generator was trained on photos to evaluate on, or a setting is unknown.
     """
     run_dir = runs.RunDirectory(settings.run_dir)
-    labels = fusion_data.read_labels(settings.data_dir)
+    labels = phrase_labels.read_labels(settings.data_dir)
     with run_dir.locked():
         run_dir.begin(
             dataclasses.asdict(settings)
@@ -63,7 +64,7 @@ def run(settings: Settings) -> dict[str, Any]:
         seconds = 0.0
         for case in cases(settings):
             train, test = _parts(settings, photos, case)
-            outcome = _run_case(settings, case, train, test, phrases, len(labels.ids))
+            outcome = _run_case(settings, case, train, test, phrases, labels)
             if outcome["status"] == "stopped":
                 return outcome
             if not distribution.is_chief():
@@ -78,7 +79,7 @@ def run(settings: Settings) -> dict[str, Any]:
         counts = np.mean(list(frequency.values()), axis=0)
         metrics = fusion_report.metrics_of(settings, labels, everything, counts, predictions)
         metrics["train_photos"] = len(photos["train"])
-        fusion_report.write_pictures(
+        fusion_pictures.write_pictures(
             settings, labels, everything, counts, phrases, predictions, run_dir
         )
         for name, found in phrases.items():
@@ -151,7 +152,7 @@ def _run_case(
     train: Photos,
     test: Photos,
     phrases: dict[str, Phrases],
-    num_labels: int,
+    labels: Labels,
 ) -> dict[str, Any]:
     """Trains the model of a case, or takes its predictions if they are there."""
     variant, strength, phrase_set, seed, fold = case
@@ -159,25 +160,11 @@ def _run_case(
     predictions = folder / "predictions.npz"
     known = _read_predictions(predictions, test)
     if distribution.from_chief(known is not None):
-        return {"status": "finished", "seconds": 0.0, "logits": known}
+        return {"status": "finished", "seconds": 0.0, **(known or {})}
     make = functools.partial(_inputs, settings, case, phrases.get(phrase_set))
     inputs = make(train)
     training.set_seed(seed, settings.deterministic)
-    with distribution.scope():
-        model = fusion_classifier.fusion_classifier(
-            num_labels=num_labels,
-            dims={name: array.shape[1] for name, array in inputs.items()},
-            variant=variant,
-            fusion=settings.fusion,
-            fc_units=settings.fc_units,
-            dropout=settings.dropout,
-            normalize=settings.normalize,
-            seed=seed,
-        )
-        optimizer = keras.optimizers.Adam(
-            settings.learning_rate, weight_decay=settings.weight_decay or None
-        )
-        fusion_classifier.compile_classifier(model, optimizer, several_labels=train.labels.ndim > 1)
+    model = _build_model(settings, case, inputs, labels, several=train.labels.ndim > 1)
     run_dir = runs.RunDirectory(folder)
     run_dir.begin(
         dataclasses.asdict(settings)
@@ -186,6 +173,11 @@ def _run_case(
         script="experiments.train_fusion",
         module=fusion_classifier.__name__,
         may_change={*runs.MAY_CHANGE, "data_dir", "verify", "seeds"} - {"max_steps"},
+    )
+    run_dir.describe_model(
+        labels=[terms[0] for terms in labels.terms],
+        vocabulary=[],
+        preprocessing=fusion_data.preprocessing(settings, train, strength, phrase_set, seed),
     )
     outcome = training.fit(
         model,
@@ -201,17 +193,41 @@ def _run_case(
         return outcome
     logits = model.predict(make(test), batch_size=512, verbose=0)["logits"]
     with runs.atomic_path(predictions) as temporary, open(temporary, "wb") as file:
-        np.savez(file, ids=test.ids, logits=logits)
+        np.savez(file, ids=test.ids, logits=logits, seconds=outcome["seconds"])
     logging.info("%s: %d photos, fold %d done", name_of(case), len(train), fold)
     return outcome | {"logits": logits}
 
 
-def _read_predictions(path: pathlib.Path, test: Photos) -> np.ndarray | None:
-    """The logits of a case that is done; None where it is not."""
+@distribution.scoped
+def _build_model(
+    settings: Settings, case: Case, inputs: dict[str, np.ndarray], labels: Labels, *, several: bool
+) -> keras.Model:
+    """The compiled classifier of a case."""
+    variant, *_, seed, _ = case
+    model = fusion_classifier.fusion_classifier(
+        num_labels=len(labels.ids),
+        dims={name: array.shape[1] for name, array in inputs.items()},
+        variant=variant,
+        fusion=settings.fusion,
+        fc_units=settings.fc_units,
+        dropout=settings.dropout,
+        normalize=settings.normalize,
+        seed=seed,
+    )
+    optimizer = keras.optimizers.Adam(
+        settings.learning_rate, weight_decay=settings.weight_decay or None
+    )
+    return fusion_classifier.compile_classifier(model, optimizer, several_labels=several)
+
+
+def _read_predictions(path: pathlib.Path, test: Photos) -> dict[str, Any] | None:
+    """The logits of a case that is done, and the seconds it took; None where it is not."""
     if not path.exists():
         return None
     arrays = untrusted.load_npz(path)
-    return arrays["logits"] if np.array_equal(arrays["ids"], test.ids) else None
+    if not np.array_equal(arrays["ids"], test.ids):
+        return None
+    return {"logits": arrays["logits"], "seconds": float(arrays["seconds"])}
 
 
 def name_of(case: Case) -> str:

@@ -1,4 +1,4 @@
-"""What a comparison of fusion classifiers shows: accuracies or mAP, intervals, pictures."""
+"""What a comparison of fusion classifiers shows: accuracies or mAP, with intervals."""
 
 from __future__ import annotations
 
@@ -8,12 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from absl import logging
 
-from experiments import phrase_data
-from experiments.fusion_data import Labels, Photos
+from experiments.fusion_data import Photos
 from experiments.fusion_flags import Settings
-from experiments.fusion_phrases import Phrases
-from imgtext_tf import figures, label_figures, runs
-from imgtext_tf.data import examples, images, pipeline
+from experiments.phrase_labels import Labels
 from imgtext_tf.metrics import classification, multilabel
 
 if TYPE_CHECKING:
@@ -21,7 +18,6 @@ if TYPE_CHECKING:
 
 _PRECISION = 0.8  # of Section 4.2.3
 _RESAMPLES, _RESAMPLES_OF_MAP = 1000, 100
-_TILES = 12
 # A comparison's name: variant/strength/phrase set.
 Scores = dict[str, list[tuple[np.ndarray, np.ndarray]]]
 
@@ -102,7 +98,7 @@ def _several_labels(
         found = multilabel.average_precisions(logits, truth, **how)
         maps.append(np.nan_to_num(_mean(found[chosen])))
         recalls.append(
-            multilabel.recall_at_precision(*_cells(settings, labels, truth, logits), _PRECISION)
+            multilabel.recall_at_precision(*cells_of(settings, labels, truth, logits), _PRECISION)
         )
         slices.append([_mean(found[chosen & (group == part)]) for part in range(3)])
     result = {
@@ -128,7 +124,7 @@ def _mean(precisions: np.ndarray) -> float:
     return float(known.mean()) if len(known) else float("nan")
 
 
-def _cells(
+def cells_of(
     settings: Settings, labels: Labels, truth: np.ndarray, logits: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """(logits, labels) of the cells that the mAP looks at, as it takes the unannotated ones."""
@@ -181,82 +177,3 @@ def _interval(
     return classification.bootstrap_interval(
         statistic, values, resamples=resamples, seed=settings.seed
     )
-
-
-def write_pictures(
-    settings: Settings,
-    labels: Labels,
-    everything: Photos,
-    counts: np.ndarray,
-    phrases: dict[str, Phrases],
-    predictions: dict[Case, tuple[np.ndarray, np.ndarray]],
-    run_dir: runs.RunDirectory,
-) -> None:
-    """Fig. 4 (precision against recall, gain by frequency) and Fig. 5 (a sheet of photos)."""
-    scores = by_comparison(everything, predictions)
-    first = {name: seeds[0] for name, seeds in scores.items()}
-    if everything.labels.ndim > 1:
-        curves = {
-            name: multilabel.precision_recall(*_cells(settings, labels, truth, logits))[:2]
-            for name, (truth, logits) in first.items()
-        }
-        figure = label_figures.precision_recall_figure(curves)
-        figures.save(figure, run_dir.figures / "precision_recall.png")
-    strength = f"{max(settings.strengths):g}"
-    names = f"visual/{strength}", f"multimodal/{strength}/{settings.phrase_sets[0]}"
-    if not all(name in first for name in names):
-        return
-    (truth, base), (_, ours) = first[names[0]], first[names[1]]
-    if everything.labels.ndim > 1:
-        how = {"unannotated": settings.unannotated}
-        gains = multilabel.average_precisions(ours, truth, **how) - (
-            multilabel.average_precisions(base, truth, **how)
-        )
-        terms = [names[0] for names in labels.terms]
-        figure = label_figures.gain_figure(counts, gains, terms)
-        figures.save(figure, run_dir.figures / "gain_by_frequency.png")
-        return
-    order = np.argsort(_ids_of(everything, predictions, names[1]))
-    ids = _ids_of(everything, predictions, names[1])[order]
-    tiles = _tiles(settings, labels, everything, phrases, ids, truth, base, ours)
-    if tiles:
-        figures.save(figures.pair_sheet(tiles), run_dir.figures / "examples.png")
-
-
-def _ids_of(photos: Photos, predictions: dict, name: str) -> np.ndarray:
-    variant, strength, phrase_set = name.split("/")
-    seeds = sorted({case[3] for case in predictions})
-    return np.concatenate(
-        [
-            ids
-            for case, (ids, _) in predictions.items()
-            if case[:4] == (variant, float(strength), phrase_set, seeds[0])
-        ]
-    )
-
-
-def _tiles(settings, labels, everything, phrases, ids, truth, base, ours):
-    """Photos that one of both models gets right and the other does not, with their phrases."""
-    a, b = base.argmax(1) == truth, ours.argmax(1) == truth
-    chosen = [*np.flatnonzero(~a & b)[: _TILES // 2], *np.flatnonzero(a & ~b)[: _TILES // 2]]
-    row_of = {name: row for row, name in enumerate(everything.ids.tolist())}
-    needed = ("train", "val") if settings.folds else (settings.eval_split,)
-    readers = phrase_data.open_readers(settings.data_dir, "image_labels", needed, verify="size")
-    tiles = []
-    for place in chosen:
-        name = ids[place]
-        reader = next(r for r in readers.values() if name.encode() in r.index["id"])
-        row = pipeline.rows_of_ids(reader.index, [name])
-        photo = examples.from_bytes("image_labels", reader.read(row)[0])
-        own = phrases[settings.phrase_sets[0]].of(everything.phrase[[row_of[name]]])[0]
-        visual = labels.terms[base[place].argmax()][0]
-        tiles.append(
-            figures.PairTile(
-                image=figures.thinned(images.checked_pixels(photo["image"])),
-                text=f"{', '.join(own)} (visual only: {visual})",
-                truth=labels.terms[truth[place]][0],
-                predicted=labels.terms[ours[place].argmax()][0],
-                title=name,
-            )
-        )
-    return tiles

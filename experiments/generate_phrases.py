@@ -28,14 +28,16 @@ class Settings:
     top: int = 3
     exclude: tuple[str, ...] = ()
     which: str = "best"
+    output_space: str = "large"
 
 
 HELP = {
     "top": "Phrases an image.",
     "exclude": "Phrases that must not come back (comma-separated).",
     "which": "The run's best or last weights.",
+    "output_space": "large: all prototypes (Eq. 3); small: the queries of the softmax (Eq. 1).",
 }
-CHOICES = {"which": ("best", "last")}
+CHOICES = {"which": ("best", "last"), "output_space": ("large", "small")}
 
 
 def run(settings: Settings, paths: Sequence[str]) -> list[tuple[str, list[tuple[str, float]]]]:
@@ -45,7 +47,9 @@ def run(settings: Settings, paths: Sequence[str]) -> list[tuple[str, list[tuple[
         RunError: if the run is not finished.
         ImageError: naming the file that is no image.
     """
-    generator = PhraseGenerator(settings.run_dir, which=settings.which)
+    generator = PhraseGenerator(
+        settings.run_dir, which=settings.which, output_space=settings.output_space
+    )
     found = []
     for start in range(0, len(paths), _BATCH):
         batch = list(paths[start : start + _BATCH])

@@ -21,7 +21,13 @@ import os
 from absl import logging
 from tqdm import tqdm
 
-from experiments import common_flags, phrase_prototypes, phrase_report, settings_flags
+from experiments import (
+    common_flags,
+    phrase_labels,
+    phrase_prototypes,
+    phrase_report,
+    settings_flags,
+)
 from experiments.phrase_prototypes import PrototypeTask
 from imgtext_tf import filesystem, prototypes, runs, search
 from imgtext_tf.data import embeddings, runners, shards
@@ -68,6 +74,7 @@ def run(settings: Settings) -> prototypes.Prototypes:
             f"{settings.data_dir} {count}; export the embeddings of this split"
         )
     how = {name: saved[name] for name in ("normalize", "more_queries", "train_share")}
+    how["left_out"] = sorted(phrase_labels.stems_in(saved.get("leave_out_labels", ())))
     embeddings.claim(settings.output_dir, how | {"embeddings": exported.manifest["build"]})
     tasks = [
         PrototypeTask(

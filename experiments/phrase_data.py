@@ -9,13 +9,14 @@ import json
 import os
 import pathlib
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
+from experiments import phrase_labels
 from experiments.phrase_flags import Settings
 from imgtext_tf import distribution, encoders, evaluation, filesystem, layers
 from imgtext_tf.data import features, photos, shards
@@ -36,6 +37,7 @@ class Data:
         queries: split -> the queries of each photo, in the order of the records.
         counts: query -> number of its train photos, most frequent first.
         features: pooled feature maps; None where pixels are read.
+        left_out: stems of words that no query holds: those of labels.
     """
 
     settings: Settings
@@ -43,6 +45,7 @@ class Data:
     queries: dict[str, list[list[str]]]
     counts: collections.Counter[str]
     features: features.FeatureCache | None = None
+    left_out: frozenset[str] = frozenset()
 
     @property
     def train_rows(self) -> np.ndarray:
@@ -62,12 +65,16 @@ class Data:
         """The further queries of each train photo, which only have prototypes."""
         if not self.settings.more_queries:
             return [[] for _ in self.queries["train"]]
-        return photos.text_lists(self.readers["train"], "more_queries")
+        return self._further("train")
 
     def right_phrases(self, split: str) -> list[list[str]]:
         """The queries of each photo and the further phrases that stand in its own texts."""
-        more = photos.text_lists(self.readers[split], "more_queries")
+        more = self._further(split)
         return [[*own, *further] for own, further in zip(self.queries[split], more, strict=True)]
+
+    def _further(self, split: str) -> list[list[str]]:
+        texts = photos.text_lists(self.readers[split], "more_queries")
+        return phrase_labels.without(texts, self.left_out)
 
     def pairs(self) -> photos.QueryPairs:
         """The pairs to train on."""
@@ -103,16 +110,24 @@ class Data:
             f"{ids[row].decode('utf-8')}: {names[query]}" for row, query in zip(*found, strict=True)
         ]
 
-    def embeddings(self, model: keras.Model, split: str) -> np.ndarray:
-        """What `phrase_generator.embedder` gives of every photo of a split: [N, D] float32."""
+    def embedding_batches(
+        self, model: keras.Model, split: str, rows: np.ndarray | None = None
+    ) -> Iterator[np.ndarray]:
+        """What `phrase_generator.embedder` gives of the photos of a split: [B, D] float32 each."""
         dataset = photos.photo_dataset(
             self.readers[split],
             batch_size=_EVALUATION_BATCH,
             features=self.features,
             image_size=self.settings.image_size,
             central_fraction=self.settings.central_fraction,
+            rows=rows,
         )
-        return evaluation.outputs(model, dataset)["embedding"]
+        for _, found in evaluation.output_batches(model, dataset):
+            yield found["embedding"]
+
+    def embeddings(self, model: keras.Model, split: str) -> np.ndarray:
+        """The embeddings of all photos of a split: [N, D] float32."""
+        return np.concatenate(list(self.embedding_batches(model, split)))
 
     def description(self) -> dict[str, str]:
         """What a result says of its data."""
@@ -148,11 +163,15 @@ def open_data(settings: Settings, encoder: keras.Model | None) -> Data:
     """
     needed = ("train", settings.eval_split) if settings.eval_only else ("train", "val")
     readers = open_readers(settings.data_dir, "image_query", needed, verify=settings.verify)
-    queries = {split: photos.text_lists(reader, "queries") for split, reader in readers.items()}
+    stems = phrase_labels.stems_in(settings.leave_out_labels)
+    queries = {
+        split: phrase_labels.without(photos.text_lists(reader, "queries"), stems)
+        for split, reader in readers.items()
+    }
     cache = None
     if settings.cache_features:
         cache = open_features(settings, list(readers.values()), encoder)
-    data = Data(settings, readers, queries, collections.Counter(), cache)
+    data = Data(settings, readers, queries, collections.Counter(), cache, stems)
     seen = [queries["train"][row] for row in data.train_rows]
     return dataclasses.replace(data, counts=photos.by_frequency(seen))
 

@@ -35,6 +35,7 @@ class Settings:
     dropout: float = 0.0
     # Queries.
     train_share: float = 1.0
+    leave_out_labels: tuple[str, ...] = ()
     min_images: int = 1
     vocabulary_size: int = 0
     sampler: str = "log_uniform"
@@ -82,6 +83,8 @@ HELP = {
     "dropout": "Rate before the bottleneck (Deviation 2).",
     "train_share": "Share of the train photos to train on, by a hash of their content; the others "
     "are for a fusion classifier.",
+    "leave_out_labels": "Data sets of build_labels (comma-separated): queries with a word of one "
+    "of their labels are left out everywhere, as if nobody had asked them.",
     "min_images": "Train images that a query of the softmax has, at least.",
     "vocabulary_size": "Most frequent queries that the softmax has; 0: all.",
     "sampler": "Which queries stand for all others in a step.",

@@ -19,17 +19,25 @@ class PhraseGenerator:
 
     Attributes:
         embedder: {`image` [B, H, W, 3] in [0, 1]} -> {"embedding": [B, D]}.
-        index: the phrases and their prototypes.
+        index: the phrases and their vectors.
         image_size: pixels that the embedder takes.
         central_fraction: share of an image that is kept.
     """
 
-    def __init__(self, run_dir: str, *, which: str = "best", mmap: bool = False) -> None:
+    def __init__(
+        self,
+        run_dir: str,
+        *,
+        which: str = "best",
+        output_space: str = "large",
+        mmap: bool = False,
+    ) -> None:
         """Opens a run.
 
         Args:
             run_dir: of `train_phrases`.
             which: "best" or "last".
+            output_space: "large": the prototypes (Eq. 3); "small": the queries by w_c (Eq. 1).
             mmap: leave the prototypes in their file.
 
         Raises:
@@ -40,7 +48,11 @@ class PhraseGenerator:
         kinds = {"image_size": int, "central_fraction": (int, float)}
         untrusted.need(run.preprocessing, kinds, f"{run_dir}: preprocessing.json")
         self.embedder: keras.Model = phrase_generator.embedder(run.model)
-        self.index = search.load(runs.RunDirectory(run_dir).path / phrase_report.INDEX, mmap=mmap)
+        if output_space == "large":
+            path = runs.RunDirectory(run_dir).path / phrase_report.INDEX
+            self.index = search.load(path, mmap=mmap)
+        else:
+            self.index = search.build("exact", *queries_of(run_dir, which))
         self.image_size: int = run.preprocessing["image_size"]
         self.central_fraction: float = run.preprocessing["central_fraction"]
 
@@ -78,3 +90,18 @@ class PhraseGenerator:
             [(name, float(score)) for name, score in zip(names, scores, strict=True) if name]
             for names, scores in zip(found.ids, found.scores, strict=True)
         ]
+
+
+def output_space(run_dir: str, size: str) -> tuple[list[str], np.ndarray]:
+    """The names and vectors that phrases are searched among, "small" or "large" (Section 4.5)."""
+    if size == "small":
+        return queries_of(run_dir, "best")
+    index = search.load(runs.RunDirectory(run_dir).path / phrase_report.INDEX)
+    return index.ids, np.asarray(index.vectors)
+
+
+def queries_of(run_dir: str, which: str) -> tuple[list[str], np.ndarray]:
+    """The queries of a run's softmax and their w_c: [N] str, [N, D] float32."""
+    run = runs.RunDirectory(run_dir)
+    model = untrusted.load_model(run.model_file(which))
+    return list(runs.read_words(run.vocabulary_file)), phrase_generator.query_weights(model)

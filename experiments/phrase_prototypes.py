@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 
+from experiments import phrase_labels
 from experiments.embedding_shards import open_reader
 from imgtext_tf import filesystem, prototypes
 from imgtext_tf.data import embeddings, examples
@@ -27,6 +29,7 @@ class PrototypeTask:
         normalize: see `prototypes.Prototypes`.
         more_queries: count the photos' further queries, too.
         train_share: share of the photos that count, by a hash of their content.
+        left_out: stems of words; queries that hold one of them do not count.
     """
 
     path: str
@@ -37,6 +40,7 @@ class PrototypeTask:
     normalize: bool
     more_queries: bool
     train_share: float
+    left_out: Sequence[str] = ()
 
 
 def write_shard(task: PrototypeTask) -> str:
@@ -64,8 +68,9 @@ def write_shard(task: PrototypeTask) -> str:
             {*records[place]["queries"], *_further(records[place], task.more_queries)}
             for place in kept
         ]
-        # In a fixed order: sets have none, and it decides the order of the file.
-        found.add(vectors[start : start + _CHUNK][kept], [sorted(own) for own in queries])
+        # Sorted: sets have no order, and it decides that of the file.
+        queries = phrase_labels.without([sorted(own) for own in queries], task.left_out)
+        found.add(vectors[start : start + _CHUNK][kept], queries)
     with atomic(task.path) as temporary:
         found.save(temporary)
     return task.path

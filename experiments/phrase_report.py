@@ -11,7 +11,7 @@ import keras
 import numpy as np
 from absl import logging
 
-from experiments import phrase_data
+from experiments import phrase_data, phrase_ranking
 from experiments.phrase_data import Data
 from imgtext_tf import prototypes, runs, search, untrusted
 from imgtext_tf.metrics import classification, multilabel
@@ -20,14 +20,6 @@ from imgtext_tf.models import phrase_generator
 INDEX, PROTOTYPES, TRAIN_IMAGES = "phrases", "prototypes.npz", "train_images.txt"
 TOP = 3  # phrases that the pipeline goes on with (Section 3.3)
 _NEIGHBOURS = 20
-# Train photos of a phrase: (name, fewest, most).
-_BUCKETS = (
-    ("1-2", 1, 2),
-    ("3-5", 3, 5),
-    ("6-20", 6, 20),
-    ("21-100", 21, 100),
-    ("101-", 101, 10**9),
-)
 
 
 def evaluate_on_val(model: keras.Model, step: int, *, data: Data) -> dict[str, float]:
@@ -87,9 +79,8 @@ def report(
     split, settings = data.settings.eval_split, data.settings
     model = untrusted.load_model(run_dir.model_file("best"))
     embedder = phrase_generator.embedder(model)
-    train, photos = data.embeddings(embedder, "train"), data.embeddings(embedder, split)
-    train = train[data.train_rows]
-    found = _prototypes(data, train, run_dir)
+    photos = data.embeddings(embedder, split)
+    found = _prototypes(data, embedder, run_dir)
     names, vectors, _ = found.vectors(min_count=settings.prototype_images)
     everything = search.build(settings.backend, names, vectors)
     everything.save(run_dir.path / INDEX)
@@ -123,22 +114,20 @@ def report(
             "%s: precision@3 %.3f [%.3f, %.3f], of words %.3f",
             method, at_3.mean(), low, high, of_method["word_precision@3"],
         )  # fmt: skip
-    metrics |= {
-        f"{split}/{name}": value
-        for name, value in _by_frequency(data, split, photos, weights, of_same).items()
-    }
+    by_frequency = phrase_ranking.by_frequency(data, split, photos, weights, everything)
+    metrics |= {f"{split}/{name}": value for name, value in by_frequency.items()}
     _write_phrases(run_dir, data, split, ranked)
     return _write_result(data, run_dir, model, metrics, outcome)
 
 
 def _prototypes(
-    data: Data, embeddings: np.ndarray, run_dir: runs.RunDirectory
+    data: Data, embedder: keras.Model, run_dir: runs.RunDirectory
 ) -> prototypes.Prototypes:
     """Makes the prototypes after a training; later ones may have been edited, and are kept."""
     path = run_dir.path / PROTOTYPES
     if data.settings.eval_only and path.exists():
         return prototypes.Prototypes.load(path)
-    found = prototypes_of(data, embeddings)
+    found = prototypes_of(data, embedder)
     ids = data.readers["train"].index["image_id"][data.train_rows].tolist()
     with runs.atomic_path(run_dir.path / TRAIN_IMAGES) as temporary:
         temporary.write_text("".join(f"{name.decode()}\n" for name in ids), encoding="utf-8")
@@ -146,11 +135,23 @@ def _prototypes(
     return found
 
 
-def prototypes_of(data: Data, embeddings: np.ndarray) -> prototypes.Prototypes:
-    """The prototypes of all queries of the train photos, further ones included (Eq. 2)."""
-    found = prototypes.Prototypes(embeddings.shape[1], normalize=data.settings.normalize)
-    queries = list(zip(data.queries["train"], data.more_queries(), strict=True))
-    found.add(embeddings, [{*queries[row][0], *queries[row][1]} for row in data.train_rows])
+def prototypes_of(data: Data, embedder: keras.Model) -> prototypes.Prototypes:
+    """The prototypes of all queries of the train photos, further ones included, in one pass.
+
+    Reference: Shah2019, Eq. 2.
+    """
+    settings = data.settings
+    found = prototypes.Prototypes(settings.embedding_dim, normalize=settings.normalize)
+    # Sorted: sets have no order, and it decides that of the file.
+    queries = [
+        sorted({*own, *more})
+        for own, more in zip(data.queries["train"], data.more_queries(), strict=True)
+    ]
+    rows, done = data.train_rows, 0
+    for embeddings in data.embedding_batches(embedder, "train", rows):
+        of_batch = rows[done : done + len(embeddings)]
+        found.add(embeddings, [queries[row] for row in of_batch])
+        done += len(embeddings)
     return found
 
 
@@ -174,39 +175,6 @@ def _nearest_photos(data: Data, encoder: keras.Model, split: str) -> dict[str, l
                 votes[name] = votes.get(name, 0) + 1
         vote.append(sorted(votes, key=lambda name: (-votes[name], -counts[name], name)))
     return {"nearest_photo": one, f"nearest_{_NEIGHBOURS}_photos": vote}
-
-
-def _by_frequency(
-    data: Data, split: str, photos: np.ndarray, weights: search.Index, phrases: search.Index
-) -> dict[str, float]:
-    """w_c against phi_c for the same phrases, by how many train photos a phrase has.
-
-    Of each phrase, the photos of the split are ranked by their cosine to it: its average precision
-    does not depend on how frequent it is among all phrases.
-    """
-    truth = [set(own) for own in data.queries[split]]
-    unit = photos / np.maximum(np.linalg.norm(photos, axis=1, keepdims=True), 1e-12)
-    found: dict[str, float] = {}
-    members = {name: [name in own for own in truth] for name in phrases.ids}
-    tables = [(name, {one: index.vectors[place] for place, one in enumerate(index.ids)})
-              for name, index in (("weights", weights), ("prototypes", phrases))]  # fmt: skip
-    for bucket, fewest, most in _BUCKETS:
-        chosen = [
-            name
-            for name in phrases.ids
-            if fewest <= data.counts[name] <= most and any(members[name])
-        ]
-        if not chosen:
-            continue
-        found[f"phrases/{bucket}"] = len(chosen)
-        for method, vector_of in tables:
-            scores = unit @ np.array([vector_of[name] for name in chosen]).T
-            precisions = [
-                multilabel.average_precision(scores[:, place], members[name])
-                for place, name in enumerate(chosen)
-            ]
-            found[f"photo_ap/{method}/{bucket}"] = float(np.mean(precisions))
-    return found
 
 
 def _write_phrases(

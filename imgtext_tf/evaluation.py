@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -134,6 +134,17 @@ def evaluate_classifier(
     return metrics, arrays
 
 
+def output_batches(
+    model: keras.Model, dataset: Iterable
+) -> Iterator[tuple[list[str], dict[str, np.ndarray]]]:
+    """The same as `outputs` batch by batch, for what does not fit into memory: (ids, outputs)."""
+    for inputs in dataset:
+        inputs = dict(inputs)
+        ids = [name.decode() for name in np.asarray(inputs.pop("id"))]
+        found = model.predict_on_batch(inputs)
+        yield ids, {name: np.asarray(value) for name, value in found.items()}
+
+
 def outputs(model: keras.Model, dataset: Iterable) -> dict[str, np.ndarray]:
     """A model's outputs over every batch of a data set, row-aligned.
 
@@ -149,11 +160,10 @@ def outputs(model: keras.Model, dataset: Iterable) -> dict[str, np.ndarray]:
     """
     ids: list[str] = []
     found: dict[str, list[np.ndarray]] = {}
-    for inputs in dataset:
-        inputs = dict(inputs)
-        ids.extend(name.decode() for name in np.asarray(inputs.pop("id")))
-        for name, value in model.predict_on_batch(inputs).items():
-            found.setdefault(name, []).append(np.asarray(value))
+    for names, values in output_batches(model, dataset):
+        ids.extend(names)
+        for name, value in values.items():
+            found.setdefault(name, []).append(value)
     if not ids:
         raise EvaluationError("the data set is empty")
     return {"ids": np.array(ids)} | {name: np.concatenate(rows) for name, rows in found.items()}

@@ -134,11 +134,22 @@ def photo_dataset(
     features: FeatureCache | None = None,
     image_size: images.Size | None = None,
     central_fraction: float = 1.0,
+    rows: np.ndarray | None = None,
 ) -> tf.data.Dataset:
-    """Every photo of a split once, in its order: {`image_features` or `image`, `id`}."""
+    """Each photo of a split once, in its order: {`image_features` or `image`, `id`}.
+
+    Args:
+        reader: of the split.
+        batch_size: photos a batch.
+        features: their feature maps, to be given in place of pixels.
+        image_size: pixels of height and width.
+        central_fraction: share of an image that is kept.
+        rows: [N] int64 of the photos to give; all, if none is named.
+    """
+    chosen = np.arange(len(reader)) if rows is None else rows
 
     def plan(step: int) -> tuple[np.ndarray, np.ndarray]:
-        rows = np.arange(step * batch_size, min((step + 1) * batch_size, len(reader)))
+        rows = chosen[step * batch_size : (step + 1) * batch_size]
         return rows, rows
 
     def finish(step: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -147,7 +158,7 @@ def photo_dataset(
 
     preprocess = _preprocessing(image_size, None, 0, central_fraction)
     read = _reader(reader, plan, features, preprocess, image_size)
-    return _dataset(0, -(-len(reader) // batch_size), finish)
+    return _dataset(0, -(-len(chosen) // batch_size), finish)
 
 
 def _reader(

@@ -79,5 +79,8 @@ def test_every_photo_once_with_its_features(reader, tmp_path):
     assert ids.tolist() == reader.index["id"].tolist()
     for one, other in zip(cached, live, strict=True):
         np.testing.assert_allclose(one["image_features"], encode(other["image"]), atol=1e-3)
+    rows = np.array([4, 1, 3])
+    some = list(photos.photo_dataset(reader, batch_size=2, features=cache, rows=rows))
+    assert [one for batch in some for one in batch["id"].numpy()] == ids[rows].tolist()
     with pytest.raises(ValueError, match="give features, or image_size"):
         photos.photo_dataset(reader, batch_size=2)
