@@ -40,6 +40,7 @@ setup(
             "imgtext_tf",
             "imgtext_tf.*",
             "experiments",
+            "experiments.*",
             "tfrecords_tools",
             "tfrecords_tools.*",
         ]

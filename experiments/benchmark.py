@@ -1,207 +1,197 @@
-r"""Measures training steps and the input pipeline, as ratios of what alternates in one run.
+r"""Measures the parts against what a user would write or take instead, as ratios of one run.
 
-    python -m experiments.benchmark --flagfile=small_classic --data_dir=datasets/relations \
-        --run_dir=runs/benchmark --backbone=efficientnet_lite0.keras --vectors=en.vec.gz \
-        --batch_size=12 --output=benchmark.md
+    python -m experiments.benchmark
+    python -m experiments.benchmark --parts=matching,search --output=speed.md
+    python -m experiments.benchmark --parts=classic --flagfile=small_classic --batch_size=12 \
+        --data_dir=datasets/relations --backbone=efficientnet_lite0.keras --vectors=en.vec.gz
 
-Three questions: what padding a batch to its longest text saves against 30 sentences of 50 words,
-what cached feature maps save against the live backbone, and how many pairs a second the input
-pipeline gives. Every variant runs once a round, in turn, so that a slow moment of the machine
-meets all of them. `--output` is a file of Markdown; the default is `benchmark.md` of the run.
+The ways to do one thing take turns, so that a slow moment of the machine meets all of them, and
+ratios are those of a round. Nothing is needed: where no data is named, scenes are drawn or arrays
+made. What cannot be measured here has a row that says why. The page is written anew after each
+comparison, and a JSON file with all measurements stands beside it. `--quick` tries everything at
+small sizes, which say nothing of speed.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import gc
 import os
+import pathlib
+import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
-import keras
-import numpy as np
-import tensorflow as tf
-from absl import flags, logging
+from absl import app, flags, logging
 
-from experiments import common_flags, relation_data, relation_experiment, relation_flags
-from experiments.relation_data import Data
-from experiments.relation_flags import Settings
-from imgtext_tf import runs, training
+from experiments import common_flags, relation_flags
+from experiments.benchmarks import (
+    classic,
+    matching,
+    measure,
+    metrics,
+    page,
+    phrases,
+    pipeline,
+    retrieval,
+    search,
+    workers,
+)
+from experiments.benchmarks.place import Place
+from imgtext_tf import runs
 
-FLAGS = flags.FLAGS
+PARTS = {
+    "classic": classic,
+    "pipeline": pipeline,
+    "workers": workers,
+    "matching": matching,
+    "retrieval": retrieval,
+    "phrases": phrases,
+    "search": search,
+    "metrics": metrics,
+}
 
-flags.DEFINE_integer("rounds", 5, "How often each variant is measured.", lower_bound=2)
-flags.DEFINE_integer("steps", 10, "Training steps of one measurement.", lower_bound=1)
-flags.DEFINE_integer("pipeline_steps", 20, "Batches of one pipeline measurement.", lower_bound=1)
-flags.declare_key_flag("output")
 flags.adopt_module_key_flags(relation_flags)
 
-# Gives the seconds of one training step or of one batch.
-Variant = Callable[[], float]
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """What to measure, how often and on which data; see `define_flags`."""
+
+    output: str = "docs/performance.md"
+    parts: tuple[str, ...] = tuple(PARTS)
+    quick: bool = False
+    rounds: int = 5
+    budget: float = 45
+    captions_dir: str = ""
+    relations: relation_flags.Settings | None = None
 
 
-def run(
-    settings: Settings,
-    *,
-    output: str | None = None,
-    rounds: int = 5,
-    steps: int = 10,
-    pipeline_steps: int = 20,
-) -> str:
-    """Measures and writes a page of Markdown, which it returns.
+def run(settings: Settings, *, sizes: Mapping[str, Any] | None = None) -> str:
+    """Measures the parts and writes a page of Markdown, which it returns.
 
     Args:
-        settings: the model, the data and the batch size to measure.
-        output: the file to write; None means `benchmark.md` in the run directory.
-        rounds: how often each variant is measured.
-        steps: training steps of one measurement.
-        pipeline_steps: batches of one pipeline measurement.
+        settings: what to measure, and how.
+        sizes: part -> its `Sizes`, in place of those that `quick` says.
+
+    Raises:
+        RuntimeError: in the end, if a part failed; the others are measured.
     """
-    run_dir = runs.RunDirectory(settings.run_dir)
-    with run_dir.locked():
-        readers = relation_data.open_readers(settings)
-        vocabulary, vectors = relation_data.open_text(settings, readers["train"], run_dir)
-        training.set_seed(settings.seed)
-        training.set_precision(settings.mixed_precision)
-        encoder = relation_data.open_encoder(settings)
-        with_cache = dataclasses.replace(
-            settings, cache_features=settings.cache_features or "auto", tune_backbone=False
-        )
-        ngrams = vectors.ngram_settings() if vectors is not None and vectors.has_ngrams else None
-        live = Data(settings, readers, vocabulary, ngrams)
-        cached = dataclasses.replace(
-            live, features=relation_data.open_features(with_cache, readers, encoder)
-        )
-        fixed = dataclasses.replace(
-            cached, settings=dataclasses.replace(settings, fixed_padding=True)
-        )
-
-    def model(data: Data, *, compact: bool = True) -> keras.Model:
-        return relation_experiment.build_model(data, vectors, encoder, compact=compact)
-
-    from_cache = _training(model(cached), cached, steps)
-    size = f"{settings.max_sentences} x {settings.max_words}"
-    tables = {
-        "Padding (training step, cached features)": {
-            "to the longest text of the batch": from_cache,
-            f"to {size}, real sentences encoded": _training(model(fixed), fixed, steps),
-            f"to {size}, all sentences encoded": _training(
-                model(fixed, compact=False), fixed, steps
-            ),
-        },
-        "Feature maps (training step)": {
-            "cached": from_cache,
-            "live": _training(model(live), live, steps),
-        },
-        "Input pipeline (one batch)": {
-            "cached features": _pipeline(cached, pipeline_steps),
-            "decoded and distorted images": _pipeline(live, pipeline_steps),
-        },
-    }
-    sections = []
-    for title, variants in tables.items():
-        seconds = alternate(variants, rounds)
-        sections.append(f"## {title}\n\n{table(seconds, settings.batch_size)}")
-        logging.info("%s\n%s", title, sections[-1])
-    page = "\n\n".join([_head(settings, rounds, steps, pipeline_steps), *sections]) + "\n"
-    with runs.atomic_path(output or run_dir.path / "benchmark.md") as temporary:
-        temporary.write_text(page, encoding="utf-8")
-    return page
-
-
-def alternate(variants: Mapping[str, Variant], rounds: int) -> dict[str, np.ndarray]:
-    """Measures every variant once a round, in turn, after a round that only warms up.
-
-    Returns:
-        Variant -> [rounds] seconds.
-    """
-    seconds: dict[str, list[float]] = {name: [] for name in variants}
-    for _ in range(rounds + 1):
-        for name, measure in variants.items():
-            seconds[name].append(measure())
-    return {name: np.array(values[1:]) for name, values in seconds.items()}
-
-
-def table(seconds: Mapping[str, np.ndarray], batch_size: int) -> str:
-    """A Markdown table: median, quartiles, pairs a second, and the ratio to the first variant.
-
-    The ratio is the median of the rounds' own ratios, with the smallest and the largest.
-    """
-    lines = [
-        "| variant | median ms | quartiles | pairs/s | times the first |",
-        "|---|---|---|---|---|",
+    machine = page.machine()
+    head = [
+        f"each way is measured {settings.rounds} times, in turn; three times where a comparison "
+        f"takes longer than {settings.budget:.0f} s; medians, and from the smallest to the largest",
+        "a ratio is the median of the rounds' own ratios to the first way; above 1 is faster",
     ]
-    first = next(iter(seconds.values()))
-    for name, values in seconds.items():
-        low, median, high = np.quantile(values, [0.25, 0.5, 0.75]) * 1000
-        ratios = values / first
-        lines.append(
-            f"| {name} | {median:.1f} | {low:.1f} to {high:.1f} "
-            f"| {batch_size / median * 1000:.1f} "
-            f"| {np.median(ratios):.2f} ({ratios.min():.2f} to {ratios.max():.2f}) |"
+    if settings.quick:
+        head.append("**sizes of a try (`--quick`): they say nothing of speed**")
+    found: dict[str, list[measure.Outcome]] = {}
+    text, failed, started = "", [], time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="benchmark-") as folder:
+        place = Place(
+            pathlib.Path(folder),
+            quick=settings.quick,
+            relations=settings.relations,
+            captions_dir=settings.captions_dir,
         )
-    return "\n".join(lines)
+        for number, name in enumerate(settings.parts):
+            _say_progress(settings, number, time.monotonic() - started)
+            part = PARTS[name]
+            of_part = (sizes or {}).get(name) or (part.QUICK if settings.quick else part.Sizes())
+            outcomes = found[part.TITLE] = []
+            for outcome in _outcomes(part, place, of_part, settings, failed):
+                outcomes.append(outcome)
+                logging.info("%s\n%s", outcome.title, page.table(outcome))
+                text = page.write(head, machine, found)
+                _write(settings.output, text, machine, found)
+    logging.info("%s: after %.1f minutes", settings.output, (time.monotonic() - started) / 60)
+    if failed:
+        raise RuntimeError(f"{settings.output} lacks what failed: {'; '.join(failed)}")
+    return text
 
 
-def _training(model: keras.Model, data: Data, steps: int) -> Variant:
-    """Seconds a training step on batches that are ready in memory, the same in every round."""
-    dataset = data.training_batches(0, steps)
-    step = tf.function(model.train_step, input_signature=[dataset.element_spec])
-    batches = list(dataset)
-
-    def measure() -> float:
-        started = time.perf_counter()
-        for batch in batches:
-            logs = step(batch)
-        float(logs["loss"])  # waits for the last step
-        return (time.perf_counter() - started) / steps
-
-    return measure
-
-
-def _pipeline(data: Data, steps: int) -> Variant:
-    """Seconds a batch, from the second one on: the first waits for the threads to start."""
-    dataset = data.training_batches(0, steps + 1)
-
-    def measure() -> float:
-        batches = iter(dataset)
-        next(batches)
-        started = time.perf_counter()
-        count = sum(1 for _ in batches)
-        return (time.perf_counter() - started) / count
-
-    return measure
-
-
-def _head(settings: Settings, rounds: int, steps: int, pipeline_steps: int) -> str:
-    machine = runs.environment()
-    versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
-    backbone = os.path.basename(settings.backbone)
-    return "\n".join(
-        [
-            "# Benchmark",
-            "",
-            f"- machine: {machine['cpu']}, {machine['cpu_cores']} cores, {machine['device']}",
-            f"- versions: {versions}",
-            f"- model: {backbone} at {settings.image_size} pixels, GRU of {settings.gru_units} "
-            f"units, attention {settings.image_attention}, batches of {settings.batch_size}",
-            f"- {rounds} rounds of {steps} training steps and {pipeline_steps} pipeline batches, "
-            "alternating, after one round to warm up",
-        ]
+def _say_progress(settings: Settings, number: int, seconds: float) -> None:
+    minutes = sum(PARTS[name].MINUTES for name in settings.parts[number:])
+    logging.info(
+        "part %d of %d: %s; %.1f minutes so far, %s left",
+        number + 1,
+        len(settings.parts),
+        settings.parts[number],
+        seconds / 60,
+        "a little" if settings.quick else f"about {minutes:.0f} minutes",
     )
+
+
+def _outcomes(
+    part: Any, place: Place, sizes: Any, settings: Settings, failed: list[str]
+) -> Iterator[measure.Outcome]:
+    """Measures the comparisons of a part, one in memory at a time; one that fails ends its part."""
+    try:
+        for comparison in part.comparisons(place, sizes):
+            yield measure.compare(comparison, rounds=settings.rounds, budget=settings.budget)
+            del comparison
+            gc.collect()
+    except measure.NotRunError as error:
+        yield measure.not_run(str(error))
+    except Exception as error:  # the other parts are still to be measured
+        logging.exception("%s", part.TITLE)
+        failed.append(f"{part.TITLE} ({type(error).__name__}: {error})")
+        yield measure.not_run(f"failed with {type(error).__name__}: {str(error)[:200]}")
+
+
+def _write(
+    output: str, text: str, machine: Mapping[str, Any], found: Mapping[str, Sequence]
+) -> None:
+    with runs.atomic_path(output) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+    parts = {
+        title: [dataclasses.asdict(outcome) for outcome in outcomes]
+        for title, outcomes in found.items()
+    }
+    runs.write_json(os.path.splitext(output)[0] + ".json", {"machine": machine, "parts": parts})
+
+
+def define_flags() -> None:
+    """Defines the script's own flags, when it is started: other scripts have some of the names."""
+    flags.DEFINE_list("parts", list(PARTS), f"What to measure: {', '.join(PARTS)}.")
+    flags.DEFINE_bool("quick", False, "Small sizes: a try, not a measurement.")
+    flags.DEFINE_integer("rounds", Settings.rounds, "How often each way is measured.", 1)
+    flags.DEFINE_float(
+        "budget", Settings.budget, "Seconds of a comparison; then three rounds are enough.", 0
+    )
+    flags.DEFINE_string("captions_dir", "", "Shards of captions for matching; empty: random ones.")
+    flags.FLAGS.set_default("output", Settings.output)
+
+
+def settings_from_flags() -> Settings:
+    """The settings that the command line gives.
+
+    Raises:
+        app.UsageError: if there is no such part.
+    """
+    values = {
+        field.name: flags.FLAGS[field.name].value
+        for field in dataclasses.fields(Settings)
+        if field.name != "relations"
+    }
+    values["parts"] = tuple(values["parts"])
+    if not values["parts"] or set(values["parts"]) - set(PARTS):
+        raise app.UsageError(
+            f"--parts={','.join(values['parts'])}: use one or more of {', '.join(PARTS)}"
+        )
+    relations = None
+    if flags.FLAGS.data_dir:
+        relations = relation_flags.settings_from_flags("relation")
+    return Settings(**values, relations=relations)
 
 
 def main(argv: list[str]) -> None:
-    """Fills the settings from the flags and runs them."""
+    """Fills the settings from the flags, measures and prints the page."""
     common_flags.reject_positional(argv)
-    run(
-        relation_flags.settings_from_flags("relation"),
-        output=FLAGS.output,
-        rounds=FLAGS.rounds,
-        steps=FLAGS.steps,
-        pipeline_steps=FLAGS.pipeline_steps,
-    )
+    print(run(settings_from_flags()))
 
 
 if __name__ == "__main__":
-    flags.mark_flags_as_required(["data_dir", "run_dir"])
+    define_flags()
     common_flags.run_main(main)

@@ -102,6 +102,8 @@ MAY_IMPORT = {
     "imgtext_tf.figures": (),
     "imgtext_tf.relation_figures": ("imgtext_tf.relations",),
     "imgtext_tf.label_figures": (),
+    # It measures all three packages.
+    "experiments.benchmark*": ("imgtext_tf", "experiments", "tfrecords_tools"),
     # What the scripts of one paper share stands in modules of one topic; scripts stand alone.
     "experiments*": (
         "imgtext_tf",

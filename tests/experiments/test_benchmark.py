@@ -1,39 +1,233 @@
+"""The benchmark at tiny sizes: each part has its rows, and what is absent is named. No times."""
+
+import builtins
+import importlib
+import json
+
 import numpy as np
 import pytest
 
 from experiments import benchmark
+from experiments.benchmarks import (
+    classic,
+    matching,
+    measure,
+    metrics,
+    page,
+    phrases,
+    pipeline,
+    retrieval,
+    search,
+    workers,
+)
+from experiments.benchmarks.measure import Comparison, NotRunError, Outcome, Row
+from experiments.benchmarks.place import Place
 from experiments.relation_flags import Settings
 
+MATCHING = matching.Sizes(
+    batch_size=4, units=6, word_dim=5, features=7, steps=2, captions=60, words=30
+)
 
-def test_alternate_runs_the_variants_in_turn_and_drops_the_first_round():
+
+def rows_of(part, place, sizes):
+    """Title -> way -> its row, of all comparisons of a part."""
+    found = {}
+    for comparison in part.comparisons(place, sizes):
+        outcome = measure.compare(comparison, rounds=1)
+        found[outcome.title] = {row.way: row for row in outcome.rows}
+        assert page.table(outcome).count("\n") == len(outcome.rows) + 1
+        assert all(row.not_run or row.seconds[0] > 0 for row in outcome.rows)
+    return found
+
+
+def not_run(rows):
+    return {way for way, row in rows.items() if row.not_run}
+
+
+def without(monkeypatch, *missing):
+    """Imports of these packages fail, whatever is installed."""
+    real = builtins.__import__
+
+    def fake(name, *arguments, **named):
+        if name.split(".")[0] in missing:
+            raise ImportError(f"No module named {name!r}")
+        return real(name, *arguments, **named)
+
+    monkeypatch.setattr(builtins, "__import__", fake)
+
+
+# The core ----------------------------------------------------------------------------------------
+
+
+def test_ways_take_turns_and_ratios_are_those_of_a_round():
     calls = []
 
-    def variant(name):
-        def measure():
+    def way(name, seconds):
+        def run():
             calls.append(name)
-            return float(len(calls))
+            return seconds[calls.count(name) - 1]
 
-        return measure
+        return run
 
-    seconds = benchmark.alternate({"a": variant("a"), "b": variant("b")}, rounds=2)
-    assert calls == ["a", "b"] * 3
-    # The calls are numbered 1 to 6; 1 and 2 warm up.
-    assert {name: values.tolist() for name, values in seconds.items()} == {"a": [3, 5], "b": [4, 6]}
+    outcome = measure.compare(
+        Comparison(
+            "title",
+            {
+                "absent": "no such package",
+                "slow": way("slow", [3.0, 2.0, 6.0]),
+                "fast": way("fast", [1.0, 2.0, 3.0]),
+            },
+            unit="pairs",
+            amount=10,
+        ),
+        rounds=3,
+    )
+    assert calls == ["slow", "fast"] * 3
+    assert outcome.rows[0] == Row("absent", not_run="no such package")
+    assert outcome.rows[2].ratios == (3.0, 1.0, 2.0)
+    lines = page.table(outcome).splitlines()
+    assert lines[0] == "| way | median | spread | pairs/s | times as fast as the first |"
+    assert lines[2] == "| absent | not run: no such package |  |  |  |"
+    assert lines[3] == "| slow | 3 s | 2 to 6 | 3.33 | 1.00 (1.00 to 1.00) |"
+    assert lines[4] == "| fast | 2 s | 1 to 3 | 5 | 2.00 (1.00 to 3.00) |"
 
 
-def test_table():
-    """Ratios are those of each round: 30/10 = 3, 20/20 = 1, 60/30 = 2, whose median is 2."""
-    seconds = {"short": np.array([0.010, 0.020, 0.030]), "long": np.array([0.030, 0.020, 0.060])}
-    lines = benchmark.table(seconds, batch_size=10).splitlines()
-    assert lines[2] == "| short | 20.0 | 15.0 to 25.0 | 500.0 | 1.00 (1.00 to 1.00) |"
-    assert lines[3] == "| long | 30.0 | 25.0 to 45.0 | 333.3 | 2.00 (1.00 to 3.00) |"
+def test_an_expensive_comparison_ends_after_three_rounds():
+    clock = iter(np.linspace(1, 2, 100))
+    comparison = Comparison("title", {"one": lambda: float(next(clock))})
+    assert len(measure.compare(comparison, rounds=9, budget=0).rows[0].seconds) == 3
+    assert len(measure.compare(comparison, rounds=9).rows[0].seconds) == 9
+
+
+def test_a_comparison_of_which_nothing_can_be_run():
+    outcome = measure.compare(Comparison("title", {"one": "no data", "two": "no data"}), rounds=2)
+    assert [row.not_run for row in outcome.rows] == ["no data"] * 2
+    assert page.table(outcome).count("not run: no data") == 2
+
+
+def test_a_timer_calls_once_before_it_measures_and_fills_its_time():
+    calls = []
+    measured = measure.timer(lambda: calls.append(1), units=4)
+    assert measured() > 0
+    # Once for graphs, once to learn how long it takes, then as often as allowed.
+    assert len(calls) == 2 + 1000
+    measured()
+    assert len(calls) == 2 + 2 * 1000
+
+
+def test_a_slow_function_is_called_once_a_measurement(monkeypatch):
+    clock = iter(range(100))
+    monkeypatch.setattr(measure.time, "perf_counter", lambda: float(next(clock)))
+    calls = []
+    assert measure.timer(lambda: calls.append(1), units=2, warm=False)() == 0.5
+    assert len(calls) == 1
+
+
+def test_an_input_pipeline_is_timed_from_its_second_batch():
+    drawn = []
+
+    class Batches:
+        def __iter__(self):
+            for number in range(3):
+                drawn.append(number)
+                yield number
+
+    measured = measure.draining(Batches(), units=2)
+    assert measured() >= 0 and measured() >= 0
+    assert drawn == [0, 1, 2] * 2
+
+
+def test_ways_that_disagree_are_not_compared():
+    with pytest.raises(ValueError, match="mining: the ways give different results"):
+        measure.must_agree(False, "mining")
+
+
+# The parts ---------------------------------------------------------------------------------------
+
+
+def test_retrieval(tmp_path):
+    """Both ways give the same results: the part itself checks it."""
+    sizes = retrieval.Sizes(
+        maps=2, map_shape=(5, 7), channels=6, pool=120, pool_queries=8, positives=3, dimensions=7,
+        keep=5, queries=5, images=200,
+    )  # fmt: skip
+    found = rows_of(retrieval, Place(tmp_path), sizes)
+    assert [len(rows) for rows in found.values()] == [3, 2, 2, 2]
+    assert not any(not_run(rows) for rows in found.values())
+
+
+def test_metrics(tmp_path, monkeypatch):
+    without(monkeypatch, "torch", "torchmetrics")
+    found = rows_of(metrics, Place(tmp_path), metrics.Sizes(images=20, captions=60, dim=5))
+    one, two = found.values()
+    assert len(one) == 2 and not not_run(one)
+    assert not_run(two) == {"torchmetrics' retrieval_recall, a query at a time"}
+
+
+def test_search(tmp_path, monkeypatch):
+    without(monkeypatch, "faiss", "scann")
+    found = rows_of(search, Place(tmp_path), search.Sizes(entries=(400,), dim=8, queries=5))
+    (rows,) = found.values()
+    assert not_run(rows) == {"faiss", "scann"}
+    assert "imgtext_tf[ann]" in rows["faiss"].not_run
+    assert rows["exact"].facts["recall@10"] == "1.000"
+    assert float(rows["ivf"].facts["recall@10"]) > 0
+
+
+def test_phrases(tmp_path, monkeypatch):
+    sizes = phrases.Sizes(classes=(100, 300), dim=8, channels=4, batch_size=4, num_sampled=20)
+    # Enough for the tables of 300 queries, not for 300 x 4 scores.
+    monkeypatch.setattr(phrases, "memory", lambda: 2 * 4 * 300 * 8 * 6)
+    found = rows_of(phrases, Place(tmp_path), sizes)
+    small, large, ours = found.values()
+    assert not not_run(small) and list(ours) == ["100", "300"]
+    assert not_run(large) == {"full softmax, Keras' Adam"}
 
 
 @pytest.mark.heavy
-def test_a_page_is_written(tiny_data, tmp_path):
+def test_matching(tmp_path, monkeypatch):
+    without(monkeypatch, "torch")
+    step, look = rows_of(matching, Place(tmp_path), MATCHING).values()
+    assert len(step) == 5 and not_run(step) == {"PyTorch GRU, packed"}
+    assert list(look) == ["without", "with"]
+
+
+def test_both_grus_are_the_same_model():
+    ours, theirs = (matching.build(MATCHING, 9, keras_gru=keras_gru) for keras_gru in (False, True))
+    theirs.set_weights(ours.get_weights())
+    ids = np.array([[2, 5, 3, 0], [2, 4, 4, 3]], "int32")
+    np.testing.assert_allclose(
+        ours.predict_texts({"caption_ids": ids}), theirs.predict_texts({"caption_ids": ids}),
+        atol=1e-6,
+    )  # fmt: skip
+
+
+def test_two_workers_need_two_cores(tmp_path, monkeypatch):
+    monkeypatch.setattr(workers.os, "sched_getaffinity", lambda _: {0}, raising=False)
+    with pytest.raises(NotRunError, match="two cores"):
+        list(workers.comparisons(Place(tmp_path), workers.Sizes()))
+
+
+@pytest.mark.heavy
+def test_workers(tmp_path):
+    sizes = workers.Sizes(model=MATCHING, steps=5)
+    (rows,) = rows_of(workers, Place(tmp_path), sizes).values()
+    assert list(rows) == ["one worker", "two workers, multi_worker"]
+
+
+@pytest.mark.heavy
+def test_pipeline_on_drawn_scenes(tmp_path):
+    place = Place(tmp_path, quick=True, pixels=32)
+    sizes = pipeline.Sizes(batch_size=4, batches=1, image_size=16, shards=2, pairs=3)
+    reading, writing = rows_of(pipeline, place, sizes).values()
+    assert len(reading) == 4 and len(writing) == 4
+
+
+@pytest.mark.heavy
+def test_classic(tiny_data, tmp_path):
     settings = Settings(
         data_dir=str(tiny_data),
-        run_dir=str(tmp_path / "run"),
+        run_dir="",
         backbone="small_cnn",
         backbone_weights="none",
         image_size=32,
@@ -46,12 +240,60 @@ def test_a_page_is_written(tiny_data, tmp_path):
         max_sentences=3,
         max_words=6,
     )
-    page = benchmark.run(
-        settings, output=str(tmp_path / "page.md"), rounds=2, steps=1, pipeline_steps=1
-    )
-    assert (tmp_path / "page.md").read_text() == page
-    assert page.count("\n## ") == 3
-    assert "to 3 x 6, all sentences encoded" in page
-    assert "tensorflow 2.21" in page
-    # Seven variants: 3 paddings, 2 kinds of feature maps, 2 pipelines.
-    assert page.count(" to ") >= 7 * 2 and "nan" not in page
+    place = Place(tmp_path, relations=settings)
+    padding, features, _ = rows_of(
+        classic, place, classic.Sizes(steps=1, pipeline_steps=1)
+    ).values()
+    assert list(padding)[0] == "to 3 x 6, all sentences encoded" and len(padding) == 3
+    assert list(features) == ["live", "cached"]
+
+
+# The command -------------------------------------------------------------------------------------
+
+
+class Broken:
+    MINUTES, QUICK = 1, None
+
+    def __init__(self, title, error):
+        self.TITLE, self.error = title, error
+
+    def comparisons(self, place, sizes):
+        raise self.error
+        yield
+
+
+def test_a_page_is_written_with_machine_versions_and_raw_numbers(tmp_path, monkeypatch):
+    monkeypatch.setitem(benchmark.PARTS, "absent", Broken("Absent", NotRunError("no data here")))
+    output = tmp_path / "docs" / "speed.md"
+    settings = benchmark.Settings(str(output), parts=("absent", "metrics"), quick=True, rounds=2)
+    text = benchmark.run(settings, sizes={"metrics": metrics.Sizes(20, 60, 5)})
+    assert output.read_text() == text
+    assert "not run: no data here" in text and "tensorflow 2.21" in text
+    assert "cores" in text and "of memory" in text and "scikit-learn" in text
+    assert "they say nothing of speed" in text
+    assert text.count("\n## ") == 2 and text.count("\n### ") == 3
+    parts = json.loads(output.with_suffix(".json").read_text())["parts"]
+    assert list(parts) == ["Absent", "Metrics (Liu2019)"]
+    assert len(parts["Metrics (Liu2019)"][0]["rows"][0]["seconds"]) == 2
+
+
+def test_a_part_that_fails_does_not_stop_the_others(tmp_path, monkeypatch):
+    monkeypatch.setitem(benchmark.PARTS, "bad", Broken("Bad", ValueError("ways differ")))
+    monkeypatch.setitem(benchmark.PARTS, "absent", Broken("Absent", NotRunError("no data here")))
+    output = tmp_path / "speed.md"
+    with pytest.raises(RuntimeError, match="ways differ"):
+        benchmark.run(benchmark.Settings(str(output), parts=("bad", "absent"), quick=True))
+    text = output.read_text()
+    assert "failed with ValueError: ways differ" in text and "no data here" in text
+
+
+def test_every_part_has_what_the_command_asks_for():
+    for name, part in benchmark.PARTS.items():
+        assert importlib.import_module(f"experiments.benchmarks.{name}") is part
+        assert part.TITLE and part.MINUTES > 0
+        assert isinstance(part.QUICK, part.Sizes)
+
+
+def test_a_cell_may_hold_any_text():
+    table = page.table(Outcome("title", (Row("a|b", not_run="c|d"),)))
+    assert r"| a\|b | not run: c\|d |" in table
