@@ -19,7 +19,7 @@ from imgtext_tf.metrics import multilabel
 if TYPE_CHECKING:
     from experiments.fusion_experiment import Case
 
-_TILES = 12
+_TILES, _TEXT_LINES = 8, 4
 TABLE = "labels.csv"
 
 
@@ -57,7 +57,9 @@ def write_pictures(
     ids = np.sort(_ids_of(predictions, both))
     tiles = _tiles(settings, labels, everything, phrases, ids, truth=truth, base=base, ours=ours)
     if tiles:
-        figures.save(figures.pair_sheet(tiles), run_dir.figures / "examples.png")
+        title = f"Classified by pixels ({max(settings.strengths):.0%}) and three phrases of them"
+        sheet = figures.pair_sheet(tiles, title=title, text_lines=_TEXT_LINES)
+        figures.save(sheet, run_dir.figures / "examples.png")
 
 
 def _pair(settings: Settings, strength: float) -> tuple[str, str]:
@@ -179,7 +181,7 @@ def _tiles(
         tiles.append(
             figures.PairTile(
                 image=figures.thinned(images.checked_pixels(photo["image"])),
-                text=f"{', '.join(own)} (visual only: {visual})",
+                text=f"By pixels only: {visual}. Phrases: {', '.join(own)}",
                 truth=labels.terms[truth[place]][0],
                 predicted=labels.terms[ours[place].argmax()][0],
                 title=name,

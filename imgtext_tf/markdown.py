@@ -68,11 +68,16 @@ def _numbers(cells: Sequence[Cell], runs: Sequence[Run], reason: str) -> str:
     rows = {cell.row for cell in cells}
     names = list(dict.fromkeys(run.data for run in runs if run.row in rows))
     corrected = any(cell.corrected is not None for cell in cells)
-    head = ["row", "metric", "paper", *(["corrected"] if corrected else [])]
-    head += [column for name in names for column in (name, "difference")] or ["ours"]
+    # What only we measure has no printed number to stand beside.
+    printed = any(cell.value is not None for cell in cells)
+    head = ["row", "metric", *(["paper"] if printed else [])]
+    head += ["corrected"] if corrected else []
+    columns = [[name, "difference"] if printed else [name] for name in names] or [["ours"]]
+    head += [title for column in columns for title in column]
     lines = [head, ["---"] * len(head)]
     for cell in cells:
-        line = [cell.row, cell.metric, _text(cell.value, cell.decimals)]
+        line = [cell.row, cell.metric]
+        line += [_text(cell.value, cell.decimals)] if printed else []
         line += [_text(cell.corrected, cell.decimals)] if corrected else []
         target = cell.value if cell.corrected is None else cell.corrected
         for name in names:
@@ -80,7 +85,8 @@ def _numbers(cells: Sequence[Cell], runs: Sequence[Run], reason: str) -> str:
             line.append(_spread_text(values, cell.decimals) if values else f"not run: {reason}")
             mean = mean_and_spread(values)[0] if values else None
             both = mean is not None and target is not None
-            line.append(f"{mean - target:+.{cell.decimals}f}" if both else "")
+            difference = f"{mean - target:+.{cell.decimals}f}" if both else ""
+            line += [difference] if printed else []
         lines.append(line if names else [*line, f"not run: {reason}"])
     notes = [f"- {cell.row}, {cell.metric}: {cell.note}" for cell in cells if cell.note]
     return _joined(lines) + ("\n\n" + "\n".join(notes) if notes else "")

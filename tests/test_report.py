@@ -62,6 +62,15 @@ def test_a_table_has_paper_ours_and_difference(cells, found):
     assert "- classic, test/recall/Contrasting: a misprint" in lines
 
 
+def test_what_only_we_measure_stands_beside_no_paper(found):
+    cells = [report.Cell("length", "test/accuracy", None, "%")]
+    text = markdown.numbers_and_matrices(cells, found)
+    assert text.split("\n") == [
+        "| row | metric | photos |", "| --- | --- | --- |", "| length | test/accuracy | 25.0 |",
+    ]  # fmt: skip
+    assert "| row | metric | ours |" in markdown.numbers_and_matrices(cells, [])
+
+
 def test_a_table_without_runs_says_so(cells):
     text = markdown.numbers_and_matrices(cells, [], reason="no GPU")
     assert text.count("not run: no GPU") == len(cells)
