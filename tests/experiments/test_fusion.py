@@ -516,6 +516,12 @@ def test_a_group_without_labels_has_no_map():
     )
     assert "map_frequent" in found and "map_rare" not in found
     assert found["map_low"] < found["map"] < found["map_high"]
+    assert found["map_all_labels"] == pytest.approx(found["map"]), "all of them are trainable"
+    rare = dataclasses.replace(labels, trainable=np.array([True, False, False]))
+    of_one = fusion_report._several_labels(
+        fusion_flags.Settings("", "", "", ""), rare, np.array([5.0, 5, 5]), seeds
+    )
+    assert of_one["map_all_labels"] == pytest.approx(found["map"]) != of_one["map"]
 
 
 def test_strength_keeps_a_share_of_the_channels():
