@@ -7,6 +7,8 @@ from collections.abc import Mapping
 import keras
 import numpy as np
 
+from imgtext_tf import distribution
+
 _PREFIX = "metrics/"  # what their names begin with in a checkpoint
 
 
@@ -55,6 +57,5 @@ class Meters:
         self._values = [arrays.pop(name) for name in sorted(arrays) if name.startswith(_PREFIX)]
 
     def _variables(self) -> list[keras.Variable]:
-        """Of one replica: those of several cannot be set from outside."""
-        several = self._model.distribute_strategy.num_replicas_in_sync > 1
-        return [] if several else self._model.metrics_variables
+        """Of one replica: those of several are read by all workers together, or not at all."""
+        return [] if distribution.replicas() > 1 else self._model.metrics_variables

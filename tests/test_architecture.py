@@ -91,7 +91,7 @@ MAY_IMPORT = {
     "imgtext_tf.finite": ("imgtext_tf.runs",),
     "imgtext_tf.output_comparison": (),
     "imgtext_tf.checkpoints": ("imgtext_tf.replicated_step",),
-    "imgtext_tf.meters": (),
+    "imgtext_tf.meters": ("imgtext_tf.distribution",),
     "imgtext_tf.progress": (),
     "imgtext_tf.stop_signals": (),
     "imgtext_tf.replicated_step": ("imgtext_tf.distribution", "imgtext_tf.sparse_gradients"),
