@@ -199,7 +199,7 @@ def train(name, folder, *, max_steps=STEPS, callbacks=()):
         model,
         lambda start, count: dataset(batch, start, count),
         run=runs.RunDirectory(folder / f"run{number}"), max_steps=max_steps, checkpoint_every=4,
-        # The last checkpoint falls between two logs: no worker may then ask the others for its means.
+        # The last checkpoint falls between two logs, where no worker may ask others for its means.
         seed=0, log_every=4, callbacks=[seen, *callbacks], **options,
     )  # fmt: skip
     variables = [variable.numpy() for variable in model.variables]
