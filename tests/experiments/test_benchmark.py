@@ -174,6 +174,7 @@ def test_search(tmp_path, monkeypatch):
     assert float(rows["ivf"].facts["recall@10"]) > 0
 
 
+@pytest.mark.heavy
 def test_phrases(tmp_path, monkeypatch):
     sizes = phrases.Sizes(classes=(100, 300), dim=8, channels=4, batch_size=4, num_sampled=20)
     # Enough for the tables of 300 queries, not for 300 x 4 scores.
