@@ -17,8 +17,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 import os
-import shlex
-import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -32,6 +30,7 @@ from experiments import (
     fusion_data,
     phrase_generation,
     phrase_labels,
+    run_steps,
     settings_flags,
 )
 from experiments.fusion_flags import Settings as FusionSettings
@@ -143,7 +142,7 @@ def run(settings: Settings) -> dict[str, Any]:
             steps=settings.max_steps,
             seconds=seconds,
             parameters=model.count_params(),
-            command=shlex.join(["python", "-m", "experiments.evaluate_zero_shot", *sys.argv[1:]]),
+            command=run_steps.command("experiments.evaluate_zero_shot"),
         )
 
 

@@ -6,8 +6,6 @@ import dataclasses
 import functools
 import itertools
 import pathlib
-import shlex
-import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -16,7 +14,7 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
-from experiments import fusion_data, fusion_pictures, fusion_report, phrase_labels
+from experiments import fusion_data, fusion_pictures, fusion_report, phrase_labels, run_steps
 from experiments.fusion_data import Photos
 from experiments.fusion_flags import PHRASE_SETS, Settings
 from experiments.fusion_phrases import Phrases
@@ -91,7 +89,7 @@ def run(settings: Settings) -> dict[str, Any]:
             steps=settings.max_steps,
             seconds=seconds,
             parameters=0,
-            command=shlex.join(["python", "-m", "experiments.train_fusion", *sys.argv[1:]]),
+            command=run_steps.command("experiments.train_fusion"),
             cases=len(predictions),
         )
 

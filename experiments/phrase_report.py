@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
-import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,7 +9,7 @@ import keras
 import numpy as np
 from absl import logging
 
-from experiments import phrase_data, phrase_ranking
+from experiments import phrase_data, phrase_ranking, run_steps
 from experiments.phrase_data import Data
 from imgtext_tf import prototypes, runs, search, untrusted
 from imgtext_tf.metrics import classification, multilabel
@@ -206,7 +204,7 @@ def _write_result(
     if before.get("dataset") != dataset:
         before = {name: value for name, value in before.items() if name != "metrics"}
     script = runs.read_field(run_dir.settings_file, "script")
-    this = shlex.join(["python", "-m", script, *sys.argv[1:]])
+    this = run_steps.command(script)
     result = run_dir.write_result(
         metrics=before.get("metrics", {}) | metrics,
         seed=data.settings.seed,
