@@ -4,7 +4,7 @@ r"""Compares proxies of semantic similarity by their agreement with the users of
         --run_dir=runs/t1 --vectors=GoogleNews-vectors-negative300.bin --generated=captions.json
 
 Users, the visual baseline, objects, METEOR, Fisher vectors of word vectors, tf-idf of captions, of
-generated captions, and chance. What lacks its data is left out and named.
+generated captions, and chance. What lacks its data is left out and named. Prints Table 1.
 
 Reference: Gordo2017, Section 4 and Table 1.
 """
@@ -13,31 +13,32 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import gzip
+import functools
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 from absl import flags, logging
-from gensim.models import KeyedVectors
+from tqdm import tqdm
 
 from experiments import (
     common_flags,
+    proxy_files,
     retrieval_data,
     retrieval_flags,
     retrieval_report,
+    retrieval_study,
     settings_flags,
 )
 from experiments.retrieval_data import Data
 from experiments.retrieval_flags import Settings
-from imgtext_tf import runs, text_similarity, untrusted
-from imgtext_tf.data import fasttext, photos
+from imgtext_tf import runs, text_similarity
+from imgtext_tf.data import photos
 from imgtext_tf.metrics import triplet_agreement
 from imgtext_tf.models import semantic_retrieval
 
 _RANDOM_DRAWS = 5
-_FASTTEXT = (793712314).to_bytes(4, "little")  # how its binary files begin
 # The first and second images' similarity to the query, [T] each.
 Similarities = tuple[np.ndarray, np.ndarray]
 
@@ -70,7 +71,9 @@ def run(settings: Settings, proxies: Proxies) -> dict[str, Any]:
             | dataclasses.asdict(proxies),
             script="experiments.compare_proxies",
             module=semantic_retrieval.__name__,
-        )
+            may_change={field.name for kind in (Settings, Proxies)
+                        for field in dataclasses.fields(kind)},
+        )  # fmt: skip
         rows, counts, metrics = _study(settings, data, proxies)
         for name, similarities in _proxies(settings, proxies, data, rows):
             start = time.monotonic()
@@ -86,21 +89,33 @@ def run(settings: Settings, proxies: Proxies) -> dict[str, Any]:
                 name, values["normalised"], values["plain"], values["triplets"],
                 time.monotonic() - start,
             )  # fmt: skip
-        draws = [
-            triplet_agreement.method_agreement(*rng.random([2, len(rows)]), counts)["normalised"]
-            for rng in (np.random.default_rng([settings.seed, n]) for n in range(_RANDOM_DRAWS))
-        ]
-        metrics |= {"study/random": float(np.mean(draws)), "study/random/std": float(np.std(draws))}
+        has_synonyms = proxies.meteor == "java" or text_similarity.find_wordnet() is not None
+        metrics |= {"study/meteor/synonyms": float(has_synonyms)}
+        metrics |= _chance(counts, settings.seed)
         return retrieval_report.report(
             settings, data, run_dir, metrics, script="experiments.compare_proxies", outcome={}
         )
 
 
+def _chance(counts: np.ndarray, seed: int) -> dict[str, float]:
+    """The agreement of similarities that are drawn."""
+    draws = [
+        triplet_agreement.method_agreement(*rng.random([2, len(counts)]), counts)
+        for rng in (np.random.default_rng([seed, n]) for n in range(_RANDOM_DRAWS))
+    ]
+    metrics = {}
+    for end, key in (("", "normalised"), ("/plain", "plain")):
+        values = [draw[key] for draw in draws]
+        metrics[f"study/random{end}"] = float(np.mean(values))
+        metrics[f"study/random{end}/std"] = float(np.std(values))
+    return metrics | {"study/random/triplets": draws[0]["triplets"]}
+
+
 def _study(
     settings: Settings, data: Data, proxies: Proxies
 ) -> tuple[np.ndarray, np.ndarray, dict[str, float]]:
-    """Rows [T, 3] of the triplets inside the split, their votes, and the users' agreement."""
-    triplets, users, places, answers = retrieval_report.read_study(settings.study_dir)
+    """Rows [T, 3] of answered triplets inside the split, their votes, and the users' agreement."""
+    triplets, users, places, answers = retrieval_study.read_study(settings.study_dir)
     names = data.splits[settings.eval_split].ids.tolist()
     row_of = {name: row for row, name in enumerate(names)}
     rows = np.array([[row_of.get(one, -1) for one in triplet] for triplet in triplets])
@@ -111,6 +126,10 @@ def _study(
             f"{settings.data_dir}"
         )
     counts = triplet_agreement.votes(users, places, answers, count=len(triplets))
+    known &= counts.any(axis=1)
+    if not known.any():
+        raise ValueError(f"{settings.study_dir}: no triplet of split {settings.eval_split} has an "
+                         "answer")  # fmt: skip
     common = known & (np.arange(len(known)) < proxies.common)
     metrics = {}
     for name, kept in (("human", known), ("human_common", common)):
@@ -130,7 +149,7 @@ def human_agreement(
 
     Args:
         name: of the metrics, behind "study/".
-        users: [A], with `places` and `answers` of `retrieval_report.read_study`.
+        users: [A], with `places` and `answers` of `retrieval_study.read_study`.
         places: [A] int.
         answers: [A] int.
         kept: [T] bool, the triplets that count: those that the methods are compared on.
@@ -149,7 +168,7 @@ def human_agreement(
         logging.warning("%s: no agreement among users: %s", name, error)
         return {}
     ends = {"": "normalised", "/std": "normalised_std", "/plain": "plain"}
-    ends |= {"/plain/std": "plain_std", "/users": "users"}
+    ends |= {"/plain/std": "plain_std", "/users": "users", "/triplets": "triplets"}
     return {f"study/{name}{end}": found[key] for end, key in ends.items()}
 
 
@@ -183,7 +202,7 @@ def _proxies(
         logging.warning("objects: left out, the data set was built without objects.json")
     yield "meteor", lambda: _meteor(proxies, split.sentences, rows)
     if proxies.vectors:
-        vectors = load_vectors(proxies.vectors)
+        vectors = proxy_files.load_vectors(proxies.vectors)
         fisher = text_similarity.FisherVectors(
             vectors, gaussians=proxies.gaussians, power=proxies.power
         )
@@ -197,7 +216,7 @@ def _proxies(
         logging.warning("fisher: left out, give --vectors")
     yield "tfidf", lambda: of_vectors(split.tfidf)
     if proxies.generated:
-        captions = read_captions(proxies.generated)
+        captions = proxy_files.read_captions(proxies.generated)
         texts = [captions.get(name, []) for name in split.ids.tolist()]
         if not any(texts):
             raise ValueError(
@@ -215,62 +234,26 @@ def _meteor(proxies: Proxies, sentences: list[list[str]], rows: np.ndarray) -> S
         if proxies.meteor == "java":
             meteor = stack.enter_context(text_similarity.JavaMeteor())
         else:
-            meteor = text_similarity.nltk_meteor()
-        first, second = (
-            np.array(
-                [
-                    text_similarity.match_kernel(sentences[row[0]], sentences[row[place]], meteor)
-                    for row in rows
-                ]
+            wordnet = text_similarity.find_wordnet()
+            logging.info(
+                "meteor: NLTK's, %s synonyms", "without WordNet's" if wordnet is None else "with"
             )
-            for place in (1, 2)
-        )
-    return first, second
-
-
-def load_vectors(path: str) -> Mapping[str, np.ndarray]:
-    """Word vectors: a text file, fastText's `.bin`, or word2vec's (such as GoogleNews').
-
-    Raises:
-        FileNotFoundError: if there is no such file.
-        ValueError: if it is none of these.
-    """
-    if path.endswith((".bin", ".bin.gz")):
-        with (gzip.open if path.endswith(".gz") else open)(path, "rb") as file:
-            is_fasttext = file.read(4) == _FASTTEXT
-        if not is_fasttext:
-            return KeyedVectors.load_word2vec_format(path, binary=True)
-    loaded = fasttext.load_vectors(path)
-    return {word: loaded.vector(word) for word in loaded.words}
-
-
-def read_captions(path: str) -> dict[str, list[str]]:
-    """Reads captions from JSON: {id: caption or captions}, or a list of {"image_id", "caption"}.
-
-    Raises:
-        ValueError: if it is neither.
-    """
-    try:
-        data = untrusted.parse_json(untrusted.read_bytes(path, most=None))
-        if isinstance(data, dict):
-            data = [{"image_id": key, "caption": value} for key, value in data.items()]
-        captions: dict[str, list[str]] = {}
-        for record in data:
-            value = record["caption"] if "caption" in record else record["captions"]
-            texts = [value] if isinstance(value, str) else [str(text) for text in value]
-            captions.setdefault(str(record["image_id"]), []).extend(texts)
-    except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(
-            f"{path}: {error!r}; expected {{id: captions}} or a list of image_id and caption"
-        ) from error
-    return captions
+            meteor = text_similarity.nltk_meteor(wordnet)
+        kernel = functools.partial(text_similarity.match_kernel, meteor=meteor)
+        found = [
+            [kernel(sentences[query], sentences[image]) for image in images]
+            for query, *images in tqdm(rows.tolist(), desc="meteor", unit="triplet")
+        ]
+    return tuple(np.array(found).T)
 
 
 def main(argv: list[str]) -> dict[str, Any]:
     """Fills the settings from the flags and runs them."""
     common_flags.reject_positional(argv)
     settings = retrieval_flags.settings_from_flags(retrieval_flags.OF_EVALUATIONS)
-    return run(settings, settings_flags.read(Proxies))
+    result = run(settings, settings_flags.read(Proxies))
+    print(retrieval_study.agreement_table(result["metrics"], settings.eval_split))
+    return result
 
 
 if __name__ == "__main__":
@@ -281,7 +264,12 @@ if __name__ == "__main__":
         "power", Proxies.power, "Power normalisation of the Fisher vectors; 1: none."
     )
     flags.DEFINE_string("generated", "", "JSON of captions that a model generated, by image id.")
-    flags.DEFINE_enum("meteor", Proxies.meteor, ["nltk", "java"], "Which METEOR.")
+    flags.DEFINE_enum(
+        "meteor",
+        Proxies.meteor,
+        ["nltk", "java"],
+        "NLTK's METEOR of 2007, with synonyms where its WordNet is installed; or 1.5 in Java.",
+    )
     flags.DEFINE_integer("max_triplets", 0, "Triplets that METEOR is computed for; 0: all.")
     flags.DEFINE_integer(
         "common",

@@ -28,6 +28,9 @@ from imgtext_tf.data import examples, images
 _PER_PAGE = 5
 _SHOWN = 7
 _POINTS, _NEAR = 4000, 20
+_HEADING = """On the left a query, then the images that a method finds, best first.
+Above an image: how similar its captions are to the query's (tf-idf, 0 to 1; more is better).
+Above the query: the method, the mean of its row, and (the query's id)."""
 # Runs that agree in these share an opened data set.
 _INPUTS = (
     *("data_dir", "backbone", "backbone_weights", "input_range", "longest_side", "rmac_levels"),
@@ -172,13 +175,13 @@ def _sheets(
                 best = np.argsort(-scores, kind="stable")[:_SHOWN]
                 rankings.append(
                     retrieval_figures.Ranking(
-                        title=f"{name}: {part.ids[query]}",
+                        title=f"{name} {relevance[best].mean():.2f} ({part.ids[query]})",
                         query=picture(query),
                         images=[picture(row) for row in best],
-                        captions=[f"captions {relevance[row]:.2f}" for row in best],
+                        captions=[f"{relevance[row]:.2f}" for row in best],
                     )
                 )
-        sheet = retrieval_figures.ranking_sheet(rankings, columns=_SHOWN)
+        sheet = retrieval_figures.ranking_sheet(rankings, columns=_SHOWN, title=_HEADING)
         files.append(figures.save(sheet, folder / f"figure4_{page // _PER_PAGE + 1}.png"))
     return files
 

@@ -5,8 +5,8 @@ r"""Prepares a user study of which of two images is more like a query, as the pa
 Writes `triplets.csv` (a random query and two of its 50 nearest images by globally averaged features
 of the backbone), `images/`, and `annotate.html`: a page that a user opens in a browser, without a
 server. It shows first the triplets that all users see, then others in an order of the user's own,
-and saves `answers_<study>_<user>.csv`, where <study> stands for these triplets. Join them below one
-header as `answers.csv` in the same folder, for --study_dir of the other scripts.
+and saves `answers_<study>_<user>.csv`, where <study> stands for these triplets. Put these files
+into the study's folder, which is then --study_dir of the other scripts.
 
 Reference: Gordo2017, Section 3.
 """
@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import csv
 import dataclasses
-import hashlib
 import io
 import json
 import pathlib
@@ -24,7 +23,13 @@ from typing import Any
 import numpy as np
 from absl import flags, logging
 
-from experiments import common_flags, retrieval_data, retrieval_flags, settings_flags
+from experiments import (
+    common_flags,
+    retrieval_data,
+    retrieval_flags,
+    retrieval_study,
+    settings_flags,
+)
 from experiments.retrieval_flags import Settings
 from imgtext_tf import filesystem, runs
 from imgtext_tf.data import examples, shape_batches, shards
@@ -75,7 +80,7 @@ def run(settings: Settings, study: Study) -> list[tuple[str, str, str]]:
     writer.writerow(["triplet_id", "query_id", "target_id1", "target_id2"])
     writer.writerows([number, *triplet] for number, triplet in enumerate(triplets))
     content = {
-        "id": hashlib.sha256(table.getvalue().encode()).hexdigest()[:12],
+        "id": retrieval_study.digest(table.getvalue().encode()),
         "question": _QUESTION,
         "common": min(study.common, len(rows)),
         "perUser": study.per_user,

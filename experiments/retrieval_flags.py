@@ -9,6 +9,7 @@ from typing import Any
 from absl import flags
 
 from experiments import settings_flags
+from imgtext_tf.metrics import graded_ranking
 from imgtext_tf.models import semantic_retrieval
 from imgtext_tf.text_similarity import tfidf
 
@@ -16,7 +17,10 @@ TRIPLETS = ("mined", "ordered")
 WEIGHTS = ("none", "similarity")
 
 # What an evaluation may be told anew of a run that stands: what is measured, and where data lies.
-EVALUATION = ("eval_split", "queries", "r_grid", "auc_scale", "study_dir")
+EVALUATION = (
+    *("eval_split", "queries", "r_grid", "auc_scale", "study_dir"),
+    *("ndcg_gain", "ndcg_discount", "ndcg_ideal"),
+)
 PLACES = ("data_dir", "run_dir", "verify", "eval_only", "cache_features")
 
 # The settings of a script that trains nothing.
@@ -25,6 +29,7 @@ OF_EVALUATIONS = (
     *("rmac_levels", "dimensions", "cache_features", "whitening", "whitening_regions"),
     *("whitening_floor", "term_weight", "idf", "min_documents", "seed", "verify", "eval_split"),
     *("queries", "r_grid", "auc_scale", "study_dir"),
+    *("ndcg_gain", "ndcg_discount", "ndcg_ideal"),
 )
 
 
@@ -84,6 +89,9 @@ class Settings:
     queries: int = 1000
     r_grid: tuple[int, ...] = (1, 2, 4, 8, 16, 32, 64, 128)
     auc_scale: str = "mean"
+    ndcg_gain: str = "linear"
+    ndcg_discount: str = "log2"
+    ndcg_ideal: str = "database"
     study_dir: str = ""
 
 
@@ -123,7 +131,10 @@ HELP = {
     "queries": "Queries of an evaluation, drawn from the split (Section 6.1); 0: all images.",
     "r_grid": "Values of R for NDCG@R and PCC@R.",
     "auc_scale": "Area under the curves: the mean over R, or trapezoids over linear or log R.",
-    "study_dir": "Folder of a user study's triplets.csv and answers.csv; empty: none.",
+    "ndcg_gain": "An image counts by its relevance (linear), or 2^relevance - 1 (exponential).",
+    "ndcg_discount": "Rank i is divided by log2(i + 1), or by max(1, log2 i) (jarvelin).",
+    "ndcg_ideal": "1 is the best order of the whole database, or of the R retrieved images.",
+    "study_dir": "Folder of a user study's triplets.csv and its answers; empty: none.",
 }
 CHOICES = {
     "term_weight": tfidf.TERM_WEIGHTS,
@@ -132,6 +143,9 @@ CHOICES = {
     "triplets": TRIPLETS,
     "triplet_weight": WEIGHTS,
     "auc_scale": ("mean", "linear", "log"),
+    "ndcg_gain": graded_ranking.GAINS,
+    "ndcg_discount": graded_ranking.DISCOUNTS,
+    "ndcg_ideal": graded_ranking.IDEALS,
 }
 
 

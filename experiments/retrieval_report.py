@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from absl import logging
 
-from experiments import retrieval_data, retrieval_flags, retrieval_mining, run_steps
+from experiments import (
+    retrieval_data,
+    retrieval_flags,
+    retrieval_mining,
+    retrieval_study,
+    run_steps,
+)
 from experiments.retrieval_data import Data
 from experiments.retrieval_flags import Settings
-from imgtext_tf import filesystem, runs, untrusted
+from imgtext_tf import runs
 from imgtext_tf.metrics import graded_ranking, triplet_agreement
 from imgtext_tf.models import semantic_retrieval
 from imgtext_tf.models.semantic_retrieval import TripletModel
@@ -73,8 +78,16 @@ def evaluate_scores(scores: np.ndarray, data: Data, split: str) -> dict[str, flo
     rows = part.query_rows(data.settings.queries)
     relevance = (part.tfidf[rows] @ part.tfidf.T).toarray()
     grid = [r for r in data.settings.r_grid if r < len(part.ids)]
+    settings = data.settings
     return graded_ranking.ranking_metrics(
-        relevance, scores, grid, exclude=rows, scale=data.settings.auc_scale
+        relevance,
+        scores,
+        grid,
+        exclude=rows,
+        scale=settings.auc_scale,
+        gain=settings.ndcg_gain,
+        discount=settings.ndcg_discount,
+        ideal=settings.ndcg_ideal,
     )
 
 
@@ -88,51 +101,6 @@ def evaluate_on_val(model: TripletModel, step: int, *, data: Data) -> dict[str, 
         values = evaluate_vectors(vectors, found[IMAGE], data, "val")
         metrics |= {f"{prefix}{key}": values[key] for key in ("ndcg_auc", "pcc_auc", "ndcg@1")}
     return metrics
-
-
-def read_study(folder: str) -> tuple[np.ndarray, list[str], np.ndarray, np.ndarray]:
-    """Reads a user study: `triplets.csv` and `answers.csv`.
-
-        triplet_id,query_id,target_id1,target_id2
-        user_id,answer,triplet_id                   answer: 0 first, 1 second, 2 both, 3 neither
-
-    Returns:
-        [T, 3] str image ids; users [A]; [A] int places of their triplets; [A] int answers.
-
-    Raises:
-        ValueError: naming file and line of what does not fit.
-    """
-    triplets, place_of = [], {}
-    path = os.path.join(folder, "triplets.csv")
-    targets = ("query_id", "target_id1", "target_id2")
-    for _, row in _rows(path, ("triplet_id", *targets)):
-        place_of[row["triplet_id"].strip()] = len(triplets)
-        triplets.append([row[name].strip() for name in targets])
-    users, places, answers = [], [], []
-    # Published studies of this form (IRSGS) call it anon_results.csv.
-    known = [os.path.join(folder, name) for name in ("answers.csv", "anon_results.csv")]
-    path = next((one for one in known if filesystem.exists(one)), known[0])
-    for number, row in _rows(path, ("user_id", "answer", "triplet_id")):
-        try:
-            answer = int(row["answer"])
-            places.append(place_of[row["triplet_id"].strip()])
-        except (KeyError, ValueError) as error:
-            raise ValueError(
-                f"{path}, line {number}: {error!r}; expected user_id,answer,triplet_id of a "
-                "triplet in triplets.csv"
-            ) from None
-        if answer not in range(4):
-            raise ValueError(f"{path}, line {number}: the answer {answer} is not 0, 1, 2 or 3")
-        users.append(row["user_id"].strip())
-        answers.append(answer)
-    return np.array(triplets), users, np.array(places, np.int64), np.array(answers, np.int64)
-
-
-def _rows(path: str, needed: tuple[str, ...]) -> Iterator[tuple[int, dict[str, str]]]:
-    for number, row in untrusted.read_table(path, needed=needed):
-        if isinstance(row, str):
-            raise ValueError(f"{path}, line {number}: {row}")
-        yield number, row
 
 
 def study_agreement(
@@ -164,7 +132,7 @@ def scored_agreement(
     """As `study_agreement`, by a function of query rows [T] and image rows [T] to scores [T]."""
     if not data.settings.study_dir:
         return {}
-    triplets, users, places, answers = read_study(data.settings.study_dir)
+    triplets, users, places, answers = retrieval_study.read_study(data.settings.study_dir)
     row_of = {name: row for row, name in enumerate(data.splits[split].ids.tolist())}
     rows = np.array([[row_of.get(one, -1) for one in triplet] for triplet in triplets])
     known = (rows >= 0).all(axis=1)
@@ -233,6 +201,12 @@ def report(
                 "%s, queries by %s: NDCG AUC %.2f, PCC AUC %.2f",
                 split, name.rstrip("/") or IMAGE, metrics[f"{name}ndcg_auc"],
                 metrics[f"{name}pcc_auc"],
+            )  # fmt: skip
+        if f"{name}study/plain" in metrics:
+            logging.info(
+                "%s, queries by %s: agreement with users %.1f, plain mean %.1f (%d triplets)",
+                split, name.rstrip("/") or IMAGE, metrics[f"{name}study/normalised"],
+                metrics[f"{name}study/plain"], metrics[f"{name}study/triplets"],
             )  # fmt: skip
     logging.info("result in %s", run_dir.result_file)
     return result

@@ -41,6 +41,7 @@ class Settings:
     top: int = 20
     sheet: str = ""
     output: str = ""
+    max_bad_photos: float = 0.5
 
 
 def run(settings: Settings) -> list[tuple[str, float]]:
@@ -66,6 +67,7 @@ def run(settings: Settings) -> list[tuple[str, float]]:
             settings.images,
             searcher.embed_files,
             made_by=_made_by(run_dir),
+            most_bad=settings.max_bad_photos,
             progress=lambda parts: tqdm(parts, desc="index", unit="part of 512"),
         )
         logging.info("%s: %d photos of %s", settings.index, len(index.names), index.root)
@@ -128,7 +130,9 @@ def _sheet(settings: Settings, index: image_index.ImageIndex, found: list[tuple[
         images=[picture(index.root / name) for name, _ in found],
         captions=[f"{score:.3f} {name}" for name, score in found],
     )
-    return retrieval_figures.ranking_sheet([row], columns=7)
+    asked = " ".join(filter(None, (pathlib.Path(settings.image).name, settings.text)))
+    title = f"{asked}: the nearest of {len(index.names)} photos, with score (at most 1) and name"
+    return retrieval_figures.ranking_sheet([row], columns=7, title=title)
 
 
 def main(argv: list[str]) -> None:
@@ -144,6 +148,13 @@ if __name__ == "__main__":
     flags.DEFINE_string("image", "", "Image file to search by.")
     flags.DEFINE_string("text", "", 'Words to add and to take away: "+horse -beach", "+2*dog".')
     flags.DEFINE_integer("top", Settings.top, "Photos to return.", lower_bound=1)
+    flags.DEFINE_float(
+        "max_bad_photos",
+        Settings.max_bad_photos,
+        "Share of photos that may be no images, or unreadable: they are counted and left out.",
+        lower_bound=0.0,
+        upper_bound=1.0,
+    )
     flags.DEFINE_string("sheet", "", "Picture to draw the photos into, such as found.png.")
     flags.FLAGS.set_default("run_dir", "")
     common_flags.run_main(main)

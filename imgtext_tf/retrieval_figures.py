@@ -9,9 +9,15 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import StrMethodFormatter
 
 _DPI = 120
 _QUERY, _PLAIN = "#c4390a", "#333333"
+_PANELS = {
+    "ndcg": "Are the best images found first?",
+    "pcc": "Do the scores go with the captions?",
+    "pairs": "Pairs of images, half of them near by captions",
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,7 +28,7 @@ class Ranking:
         title: what stands above the query: its name, its words, or the method.
         query: [H, W, 3] uint8; None for a query of words alone.
         images: what was found, best first.
-        captions: a line below each.
+        captions: a line above each.
     """
 
     title: str
@@ -37,7 +43,7 @@ def ranking_sheet(rows: Sequence[Ranking], *, columns: int = 7, title: str = "")
     Args:
         rows: at least one; a long ranking takes several lines.
         columns: images a line beside the query.
-        title: the heading.
+        title: the heading: what the captions say.
 
     Raises:
         ValueError: if there are no rows.
@@ -48,7 +54,7 @@ def ranking_sheet(rows: Sequence[Ranking], *, columns: int = 7, title: str = "")
         raise ValueError("a sheet needs at least one ranking")
     lines = [max(1, math.ceil(len(row.images) / columns)) for row in rows]
     total = sum(lines)
-    size = (1.55 * (columns + 1), 1.75 * total + (0.4 if title else 0.1))
+    size = (1.55 * (columns + 1), 1.75 * total + 0.1 + 0.2 * len(title.split("\n")) * bool(title))
     figure = Figure(figsize=size, dpi=_DPI, facecolor="white", layout="constrained")
     FigureCanvasAgg(figure)
     grid = figure.subplots(total, columns + 1, squeeze=False)
@@ -70,7 +76,7 @@ def ranking_sheet(rows: Sequence[Ranking], *, columns: int = 7, title: str = "")
                 axes.set_title(caption, size=6.5, color=_PLAIN, parse_math=False)
         start += height
     if title:
-        figure.suptitle(title, weight="bold", parse_math=False)
+        figure.suptitle(title, size=9, ha="left", x=0.005, parse_math=False)
     return figure
 
 
@@ -81,7 +87,8 @@ def curves_figure(
 
     Args:
         methods: name -> metrics with `ndcg@R` and `pcc@R`, in points of 100.
-        scatter: name -> (relevance, score), arrays of some pairs of images; None draws none.
+        scatter: name -> (relevance, score), arrays of some pairs of images, whose correlation
+            stands in the legend; None draws none.
 
     Reference: Gordo2017, Figure 2.
     """
@@ -98,14 +105,20 @@ def curves_figure(
             )
             axes.plot(*zip(*points, strict=True), marker=".", label=name)
         axes.set_xscale("log", base=2)
+        axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))  # 8, not 2^3
+        axes.set_title(_PANELS[metric], size=10)
         axes.set_xlabel("retrieved images R")
         axes.set_ylabel(f"{metric.upper()}@R (points of 100)")
         axes.grid(alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)
     grid[0].legend(fontsize=8, frameon=False)
     for name, (relevance, score) in (scatter or {}).items():
-        grid[2].scatter(relevance, score, s=3, alpha=0.35, linewidths=0, label=name)
+        varies = np.ptp(relevance) > 0 and np.ptp(score) > 0
+        correlation = np.corrcoef(relevance, score)[0, 1] if varies else 0.0
+        label = f"{name} (r = {correlation:.2f})"
+        grid[2].scatter(relevance, score, s=3, alpha=0.35, linewidths=0, label=label)
     if scatter:
+        grid[2].set_title(_PANELS["pairs"], size=10)
         grid[2].set_xlabel("similarity of captions (tf-idf)")
         grid[2].set_ylabel("visual similarity")
         grid[2].legend(fontsize=8, frameon=False, markerscale=4)

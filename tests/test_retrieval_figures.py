@@ -32,7 +32,14 @@ def test_curves_hold_the_metrics():
     assert len(figure.axes) == 3
     np.testing.assert_array_equal(figure.axes[0].lines[0].get_xydata(), [[1, 50], [8, 60]])
     np.testing.assert_array_equal(figure.axes[1].lines[0].get_xydata(), [[2, 10], [8, 20]])
+    assert "baseline (r = 1.00)" in texts_of(figure)
+    figures.to_image(figure)
+    assert [label.get_text() for label in figure.axes[0].get_xticklabels()][-1].isdigit()
     assert len(retrieval_figures.curves_figure({"ours": metrics}).axes) == 2
+    flat = {"flat": (np.zeros(4), np.arange(4))}
+    assert "flat (r = 0.00)" in texts_of(
+        retrieval_figures.curves_figure({"ours": metrics}, scatter=flat)
+    )
 
 
 def test_heatmaps_lie_on_their_images():

@@ -1,5 +1,7 @@
 """tf-idf, Fisher vectors and METEOR against scikit-learn, loop forms and published values."""
 
+import types
+
 import numpy as np
 import pytest
 from scipy.stats import norm
@@ -163,3 +165,29 @@ def test_java_meteor_speaks_its_programs_protocol(tmp_path, monkeypatch):
     assert len(lines) == 4
     with pytest.raises(FileNotFoundError, match="no such file"):
         text_similarity.JavaMeteor(tmp_path / "none.jar")
+
+
+def test_wordnet_is_used_where_it_is(monkeypatch):
+    class Synset:
+        def lemmas(self):
+            return [types.SimpleNamespace(name=lambda: "canine")]
+
+    class WordNet:
+        @staticmethod
+        def ensure_loaded():
+            pass
+
+        @staticmethod
+        def synsets(word):
+            return [Synset()] if word == "dog" else []
+
+    monkeypatch.setattr(text_similarity.meteor, "wordnet", WordNet)
+    assert text_similarity.find_wordnet() is WordNet
+    meteor = text_similarity.nltk_meteor(text_similarity.find_wordnet())
+    assert meteor("dog", "canine") > 0 == text_similarity.nltk_meteor()("dog", "canine")
+
+    def missing():
+        raise LookupError("Resource wordnet not found")
+
+    monkeypatch.setattr(WordNet, "ensure_loaded", missing)
+    assert text_similarity.find_wordnet() is None

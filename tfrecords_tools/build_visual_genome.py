@@ -42,7 +42,7 @@ from tfrecords_tools.region_shards import RegionTask
 
 NAME = "visual_genome"
 # Counted up when the same raw data and flags give other bytes than before.
-FORMAT = 2
+FORMAT = 3
 _WINS = ("test", "val", "train")
 
 

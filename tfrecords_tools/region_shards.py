@@ -8,6 +8,7 @@ import os
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from imgtext_tf.data import images, shape_batches, shards
@@ -43,14 +44,17 @@ def _records(task: RegionTask) -> Iterator[dict[str, Any] | base.BadRecord]:
         if hashlib.sha256(data).hexdigest()[:16] != image_id:
             raise BuildError(f"{image.image_path}: changed while building; run the command again")
         try:
-            height, width = images.check_image(data)
+            pixels = images.checked_pixels(data)
         except images.ImageError as error:
             name = os.path.basename(image.image_path)
             yield base.BadRecord(image.id, f"image {name}: {error}")
             continue
-        if 0 < task.longest_side < max(height, width):
-            height, width = shape_batches.scaled_shape(height, width, task.longest_side)
-            data = _scaled(data, height, width)
+        turned = images.upright(pixels, data)
+        height, width = turned.shape[:2]
+        if turned is not pixels or 0 < task.longest_side < max(height, width):
+            if 0 < task.longest_side < max(height, width):
+                height, width = shape_batches.scaled_shape(height, width, task.longest_side)
+            data = _as_jpeg(turned, height, width)
         yield {
             "id": image.id,
             "image": data,
@@ -65,7 +69,7 @@ def _records(task: RegionTask) -> Iterator[dict[str, Any] | base.BadRecord]:
         }
 
 
-def _scaled(data: bytes, height: int, width: int) -> bytes:
+def _as_jpeg(pixels: np.ndarray, height: int, width: int) -> bytes:
     """An image as a JPEG of a shape, of the quality that all builds have."""
-    pixels = tf.image.resize(images.decode_pixels(tf.constant(data)), (height, width), "area")
+    pixels = tf.image.resize(pixels, (height, width), "area")
     return tf.io.encode_jpeg(tf.cast(tf.round(pixels), tf.uint8), quality=95).numpy()

@@ -92,7 +92,8 @@ def user_agreement(
         min_answers: users with fewer answers are left out (they still count as others).
 
     Returns:
-        `plain`, `plain_std`, `normalised`, `normalised_std` over users, and `users`.
+        `plain`, `plain_std`, `normalised`, `normalised_std` over users; `users`, and `triplets`,
+        the numbers of those that count.
 
     Raises:
         ValueError: if no user shares a decided triplet with another.
@@ -108,10 +109,11 @@ def user_agreement(
     others = np.maximum(counts.sum(axis=1) - 1, 1)
     own = counts[np.arange(len(rows)), np.minimum(choices, 2)]
     agreeing, deciding = (own - 1) / others, others_decided / others
-    plain, normalised = [], []
+    plain, normalised, counted = [], [], set()
     for name in np.unique(names):
         mine = valid & (names == name)
         if mine.any() and (names == name).sum() >= min_answers:
+            counted |= set(rows[mine].tolist())
             plain.append(agreeing[mine].mean())
             normalised.append(agreeing[mine].sum() / deciding[mine].sum())
     if not plain:
@@ -122,6 +124,7 @@ def user_agreement(
         "normalised": 100 * float(np.mean(normalised)),
         "normalised_std": 100 * float(np.std(normalised)),
         "users": float(len(plain)),
+        "triplets": float(len(counted)),
     }
 
 

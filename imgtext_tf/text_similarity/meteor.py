@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import functools
 import pathlib
+import shutil
 import subprocess
 from collections.abc import Callable, Sequence
 
 import numpy as np
 import tensorflow as tf
+from nltk.corpus import wordnet
 from nltk.translate import meteor_score
 
 from imgtext_tf.data.text import tokenize
@@ -32,23 +34,32 @@ def _words(sentence: str) -> tuple[str, ...]:
     return tuple(word.decode("utf-8") for word in tokenize(tf.constant(sentence)).numpy())
 
 
-def nltk_meteor(wordnet: object | None = None) -> Meteor:
+def find_wordnet() -> object | None:
+    """NLTK's WordNet reader, for `nltk_meteor`; None where its corpus is not installed."""
+    try:
+        wordnet.ensure_loaded()
+    except (LookupError, OSError):
+        return None
+    return wordnet
+
+
+def nltk_meteor(synonyms: object | None = None) -> Meteor:
     """NLTK's METEOR (2007: alpha 0.9, beta 3, gamma 0.5), remembered for each pair of sentences.
 
     It knows exact and stem matches; synonyms with NLTK's WordNet reader only. Two equal sentences
     of n words score 1 - 0.5 / n^3, less than 1.
 
     Args:
-        wordnet: an `nltk.corpus.wordnet`; None for the mode without synonyms.
+        synonyms: of `find_wordnet`; None for the mode without synonyms.
     """
-    wordnet = _NoWordNet if wordnet is None else wordnet
+    source = _NoWordNet if synonyms is None else synonyms
 
     @functools.lru_cache(maxsize=1 << 20)
     def score(hypothesis: str, reference: str) -> float:
         words = _words(hypothesis), _words(reference)
         if not all(words):
             return 0.0
-        return meteor_score.single_meteor_score(words[1], words[0], wordnet=wordnet)
+        return meteor_score.single_meteor_score(words[1], words[0], wordnet=source)
 
     return score
 
@@ -76,6 +87,8 @@ class JavaMeteor:
             if found is None:
                 raise FileNotFoundError("METEOR 1.5 needs `pip install pycocoevalcap`")
             jar = pathlib.Path(found.submodule_search_locations[0], "meteor", "meteor-1.5.jar")
+        if shutil.which("java") is None:
+            raise FileNotFoundError("METEOR 1.5 needs a Java runtime, and there is no `java`")
         command = ["java", "-Xmx2G", "-jar", str(jar), "-", "-", "-stdio", "-l", "en", "-norm"]
         if not pathlib.Path(jar).exists():
             raise FileNotFoundError(f"{jar}: no such file")

@@ -4,6 +4,7 @@ import csv
 import dataclasses
 import hashlib
 import json
+import pathlib
 import re
 import types
 
@@ -11,9 +12,9 @@ import keras
 import numpy as np
 import pytest
 
-from experiments import compare_proxies, make_study, retrieval_report
+from experiments import compare_proxies, make_study, proxy_files, retrieval_study
 from experiments.retrieval_flags import Settings
-from imgtext_tf import text_similarity
+from imgtext_tf import report, text_similarity
 from tests.experiments import retrieval_data_set
 
 
@@ -77,6 +78,8 @@ def test_the_page_holds_the_study(study):
     assert 'return "study-" + study.id + "-" + user' in page
     assert page.count("localStorage") == page.count("Item(key()") == 2
     assert '"answers_" + study.id + "_" + user' in page
+    # Valid in browsers that read patterns with the flag v, too: a comma would break the table.
+    assert r'pattern="[A-Za-z0-9_\-]+"' in page
     assert "if (event.repeat || event.ctrlKey || event.metaKey || event.altKey) return;" in page
 
 
@@ -116,18 +119,26 @@ def test_proxies_are_compared(settings, study, tmp_path, caplog):
     assert metrics["human"] == 100  # all users judge alike
     assert metrics["human/users"] == 3
     assert metrics["tfidf"] > 60
-    assert metrics["meteor/triplets"] <= 6
+    assert metrics["meteor/triplets"] <= 6 and metrics["meteor/synonyms"] in (0, 1)
+    # What make_tables looks for is what a result holds.
+    tables = pathlib.Path(compare_proxies.__file__).with_name("tables")
+    cells = report.read_table(tables / "gordo2017_table1.csv")
+    assert {cell.metric for cell in cells} <= set(result["metrics"])
+    rows = retrieval_study.agreement_table(result["metrics"], "test").splitlines()
+    assert len(rows) == 2 + len(names | ({"human_common"} & set(metrics)))
+    assert rows[2].startswith("| Human annotators | 100.0 ± 0.0 | ")
+    assert rows[-1].startswith("| Random (x5) | ") and rows[-1].endswith(" | 12 |")
 
 
 def test_captions_of_a_generator(tmp_path):
     path = tmp_path / "captions.json"
     path.write_text('[{"image_id": 3, "caption": "a dog"}, {"image_id": 3, "caption": "grass"}]')
-    assert compare_proxies.read_captions(str(path)) == {"3": ["a dog", "grass"]}
+    assert proxy_files.read_captions(str(path)) == {"3": ["a dog", "grass"]}
     path.write_text('{"3": "a dog", "4": ["x", "y"]}')
-    assert compare_proxies.read_captions(str(path)) == {"3": ["a dog"], "4": ["x", "y"]}
+    assert proxy_files.read_captions(str(path)) == {"3": ["a dog"], "4": ["x", "y"]}
     path.write_text('[{"id": 3}]')
     with pytest.raises(ValueError, match="expected {id: captions}"):
-        compare_proxies.read_captions(str(path))
+        proxy_files.read_captions(str(path))
 
 
 def test_word2vecs_binary_files_are_read(tmp_path):
@@ -137,7 +148,7 @@ def test_word2vecs_binary_files_are_read(tmp_path):
     path.write_bytes(
         b"2 3\n" + b"".join(w + b" " + v.tobytes() for w, v in zip(words, vectors, strict=True))
     )
-    loaded = compare_proxies.load_vectors(str(path))
+    loaded = proxy_files.load_vectors(str(path))
     np.testing.assert_array_equal(loaded["cat"], [3, 4, 5])
     fisher = text_similarity.FisherVectors(loaded, gaussians=1).learn([["dog cat"]])
     assert fisher.transform([["dog"]]).shape == (1, 6)
@@ -175,4 +186,47 @@ def test_an_answer_without_a_user_is_named(tmp_path):
     (tmp_path / "triplets.csv").write_text("triplet_id,query_id,target_id1,target_id2\n0,1,2,3\n")
     (tmp_path / "answers.csv").write_text("user,answer,triplet_id\nu,1,0\n")
     with pytest.raises(ValueError, match="answers.csv: no column user_id"):
-        retrieval_report.read_study(str(tmp_path))
+        retrieval_study.read_study(str(tmp_path))
+
+
+def test_the_files_of_the_page_are_read_as_they_are(tmp_path):
+    header = "triplet_id,query_id,target_id1,target_id2\n"
+    (tmp_path / "triplets.csv").write_text(header + "0,1,2,3\n1,4,5,6\n")
+    with pytest.raises(FileNotFoundError, match="neither answers.csv nor anon_results.csv"):
+        retrieval_study.read_study(tmp_path)
+    own = hashlib.sha256((tmp_path / "triplets.csv").read_bytes()).hexdigest()[:12]
+    head = "user_id,answer,triplet_id\n"
+    (tmp_path / f"answers_{own}_u.csv").write_text(head + "u,1,0\nu,3,1\n")
+    (tmp_path / f"answers_{own}_v.csv").write_text("\ufeff" + head + "v,0,1\n", "utf-8")
+    triplets, users, places, answers = retrieval_study.read_study(tmp_path)
+    assert triplets.tolist() == [["1", "2", "3"], ["4", "5", "6"]] and users == ["u", "u", "v"]
+    assert places.tolist() == [0, 1, 1] and answers.tolist() == [1, 3, 0]
+    # Answers to triplets of another study would be taken for answers to these.
+    other = tmp_path / "answers_0123456789ab_w.csv"
+    other.write_text(head + "w,0,0\n")
+    with pytest.raises(ValueError, match="answers_0123456789ab_w.csv: answers the study 0123"):
+        retrieval_study.read_study(tmp_path)
+    # What was joined by hand counts alone.
+    (tmp_path / "answers.csv").write_text(head + "x,2,1\n")
+    assert retrieval_study.read_study(tmp_path)[1] == ["x"]
+    (tmp_path / "triplets.csv").write_text(header + "0,1,2,3\n0,4,5,6\n")
+    with pytest.raises(ValueError, match="line 3: the triplet '0' stands twice"):
+        retrieval_study.read_study(tmp_path)
+
+
+def test_only_answered_triplets_are_compared(tmp_path):
+    (tmp_path / "triplets.csv").write_text(
+        "triplet_id,query_id,target_id1,target_id2\na,1,2,3\nb,2,1,3\nc,3,1,2\nd,9,1,2\n"
+    )
+    answers = tmp_path / "answers.csv"
+    answers.write_text("user_id,answer,triplet_id\nu,0,b\nv,0,b\nu,1,d\n")
+    data = types.SimpleNamespace(
+        splits={"test": types.SimpleNamespace(ids=np.array(["1", "2", "3"]))}
+    )
+    settings = Settings("data", "", study_dir=str(tmp_path))
+    rows, counts, metrics = compare_proxies._study(settings, data, compare_proxies.Proxies())
+    assert rows.tolist() == [[1, 0, 2]] and counts.tolist() == [[2, 0, 0]]
+    assert metrics["study/human"] == 100
+    answers.write_text("user_id,answer,triplet_id\nu,1,d\n")
+    with pytest.raises(ValueError, match="no triplet of split test has an answer"):
+        compare_proxies._study(settings, data, compare_proxies.Proxies())

@@ -13,8 +13,8 @@ from experiments import (
     explain_match,
     fit_whitening,
     retrieval_data,
-    retrieval_report,
     retrieval_search,
+    retrieval_study,
     search_images,
     train_retrieval,
 )
@@ -267,4 +267,4 @@ def test_a_users_study_is_read_and_joined(settings, trained, tmp_path):
     assert 0 <= metrics["test/study/plain"] <= metrics["test/study/normalised"] <= 100
     (tmp_path / "answers.csv").write_text("user_id,answer,triplet_id\nu,7,t1\n")
     with pytest.raises(ValueError, match="line 2: the answer 7"):
-        retrieval_report.read_study(str(tmp_path))
+        retrieval_study.read_study(str(tmp_path))

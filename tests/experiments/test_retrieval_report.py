@@ -10,6 +10,7 @@ import scipy.sparse
 from experiments import evaluate_retrieval, retrieval_report
 from experiments.retrieval_flags import Settings
 from imgtext_tf import runs
+from imgtext_tf.metrics import graded_ranking
 
 
 @pytest.fixture
@@ -77,3 +78,28 @@ def test_rows_without_a_model_are_compared_with_the_users(tmp_path, monkeypatch,
     # The users judge by the captions, as the oracle does; twice the same image is a tie.
     expected = {"text": pytest.approx(100, abs=2), "random": pytest.approx(50, abs=10)}
     assert metrics["test/study/normalised"] == expected[method]
+
+
+def test_the_conventions_of_ndcg_are_settings():
+    rng = np.random.default_rng(0)
+    tfidf = scipy.sparse.csr_matrix(rng.random([12, 5]))
+    split = types.SimpleNamespace(
+        ids=np.arange(12), tfidf=tfidf, query_rows=lambda count: np.arange(12)
+    )
+    scores = rng.random([12, 12])
+
+    def measured(**changes):
+        settings = Settings("", "", r_grid=(1, 4, 8), **changes)
+        data = types.SimpleNamespace(settings=settings, splits={"test": split})
+        return retrieval_report.evaluate_scores(scores, data, "test")
+
+    plain = measured()
+    relevance = (tfidf @ tfidf.T).toarray()
+    for name, value in (("gain", "exponential"), ("discount", "jarvelin"), ("ideal", "retrieved")):
+        found = measured(**{f"ndcg_{name}": value})
+        wanted = graded_ranking.ndcg(
+            relevance, scores, (1, 4, 8), exclude=np.arange(12), **{name: value}
+        )
+        assert found["ndcg@8"] == pytest.approx(100 * wanted[:, 2].mean())
+        assert found["ndcg@8"] != pytest.approx(plain["ndcg@8"])
+        assert found["pcc@8"] == plain["pcc@8"]

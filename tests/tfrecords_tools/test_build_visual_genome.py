@@ -5,6 +5,7 @@ import hashlib
 import shutil
 
 import numpy as np
+import PIL.Image
 import pytest
 import tensorflow as tf
 
@@ -124,3 +125,23 @@ def test_the_longest_side_is_met_exactly(settings, files, tmp_path):
     (record,) = region_shards._records(task)
     assert (record["height"], record["width"]) == (190, 576)
     assert tf.io.decode_jpeg(record["image"]).shape == (190, 576, 3)
+
+
+@pytest.mark.parametrize("side, shape", [(576, (40, 20)), (20, (20, 10)), (0, (40, 20))])
+def test_a_photo_held_sideways_is_turned_upright(tmp_path, side, shape):
+    exif = PIL.Image.Exif()
+    exif[0x0112] = 6
+    path = tmp_path / "a.jpg"
+    pixels = np.zeros([20, 40, 3], np.uint8)
+    pixels[:, 20:] = 255
+    PIL.Image.fromarray(pixels).save(path, exif=exif)
+    image = visual_genome.RegionImage("0", str(path), ("a",), ("0",), ())
+    name = hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+    (record,) = region_shards._records(
+        region_shards.RegionTask("", [image], {str(path): name}, side)
+    )
+    assert (record["height"], record["width"]) == shape
+    found = tf.io.decode_jpeg(record["image"]).numpy()
+    assert found.shape[:2] == shape
+    half = shape[0] // 2
+    assert found[: half - 2].mean() < 20 and found[half + 2 :].mean() > 235

@@ -1,0 +1,52 @@
+"""What proxies of semantic similarity need beside a data set: word vectors, generated captions."""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import Mapping
+
+import numpy as np
+from gensim.models import KeyedVectors
+
+from imgtext_tf import untrusted
+from imgtext_tf.data import fasttext
+
+_FASTTEXT = (793712314).to_bytes(4, "little")  # how its binary files begin
+
+
+def load_vectors(path: str) -> Mapping[str, np.ndarray]:
+    """Word vectors: a text file, fastText's `.bin`, or word2vec's (such as GoogleNews').
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if it is none of these.
+    """
+    if path.endswith((".bin", ".bin.gz")):
+        with (gzip.open if path.endswith(".gz") else open)(path, "rb") as file:
+            is_fasttext = file.read(4) == _FASTTEXT
+        if not is_fasttext:
+            return KeyedVectors.load_word2vec_format(path, binary=True)
+    loaded = fasttext.load_vectors(path)
+    return {word: loaded.vector(word) for word in loaded.words}
+
+
+def read_captions(path: str) -> dict[str, list[str]]:
+    """Reads captions from JSON: {id: caption or captions}, or a list of {"image_id", "caption"}.
+
+    Raises:
+        ValueError: if it is neither.
+    """
+    try:
+        data = untrusted.parse_json(untrusted.read_bytes(path, most=None))
+        if isinstance(data, dict):
+            data = [{"image_id": key, "caption": value} for key, value in data.items()]
+        captions: dict[str, list[str]] = {}
+        for record in data:
+            value = record["caption"] if "caption" in record else record["captions"]
+            texts = [value] if isinstance(value, str) else [str(text) for text in value]
+            captions.setdefault(str(record["image_id"]), []).extend(texts)
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(
+            f"{path}: {error!r}; expected {{id: captions}} or a list of image_id and caption"
+        ) from error
+    return captions
