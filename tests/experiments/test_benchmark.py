@@ -1,8 +1,8 @@
 """The benchmark at tiny sizes: each part has its rows, and what is absent is named. No times."""
 
-import builtins
-import importlib
+import importlib.util
 import json
+import sys
 
 import numpy as np
 import pytest
@@ -18,6 +18,7 @@ from experiments.benchmarks import (
     pipeline,
     retrieval,
     search,
+    torch_peer,
     workers,
 )
 from experiments.benchmarks.measure import Comparison, NotRunError, Outcome, Row
@@ -45,15 +46,9 @@ def not_run(rows):
 
 
 def without(monkeypatch, *missing):
-    """Imports of these packages fail, whatever is installed."""
-    real = builtins.__import__
-
-    def fake(name, *arguments, **named):
-        if name.split(".")[0] in missing:
-            raise ImportError(f"No module named {name!r}")
-        return real(name, *arguments, **named)
-
-    monkeypatch.setattr(builtins, "__import__", fake)
+    """These packages cannot be found, whatever is installed."""
+    for name in missing:
+        monkeypatch.setitem(sys.modules, name, None)
 
 
 # The core ----------------------------------------------------------------------------------------
@@ -162,6 +157,24 @@ def test_metrics(tmp_path, monkeypatch):
     one, two = found.values()
     assert len(one) == 2 and not not_run(one)
     assert not_run(two) == {"torchmetrics' retrieval_recall, a query at a time"}
+
+
+@pytest.mark.skipif(
+    not all(map(importlib.util.find_spec, ("torch", "torchmetrics"))),
+    reason="PyTorch and torchmetrics are peers that are not installed",
+)
+def test_pytorch_answers_from_a_process_of_its_own(tmp_path):
+    scores = np.array([[0.9, 0.1, 0.2], [0.8, 0.7, 0.1]], "float32")
+    arrays = {"scores": scores, "image_of": np.array([0, 1]), "cutoff": 1}
+    found = []
+    measured = torch_peer.started("recall", tmp_path, arrays, check=found.append)
+    assert measured() > 0 and measured() > 0
+    assert found == [0.5, 0.5]
+
+
+def test_a_peer_that_ends_is_named(tmp_path, monkeypatch):
+    monkeypatch.setitem(torch_peer._NEEDS, "nothing", ())
+    assert "ended with code 1" in torch_peer.started("nothing", tmp_path, {"scores": 0})
 
 
 def test_search(tmp_path, monkeypatch):
