@@ -287,8 +287,34 @@ def test_a_page_is_written_with_machine_versions_and_raw_numbers(tmp_path, monke
     assert "they say nothing of speed" in text
     assert text.count("\n## ") == 2 and text.count("\n### ") == 3
     parts = json.loads(output.with_suffix(".json").read_text())["parts"]
-    assert list(parts) == ["Absent", "Metrics (Liu2019)"]
-    assert len(parts["Metrics (Liu2019)"][0]["rows"][0]["seconds"]) == 2
+    assert list(parts) == ["Metrics (Liu2019)", "Absent"]
+    assert len(parts["Metrics (Liu2019)"]["outcomes"][0]["rows"][0]["seconds"]) == 2
+
+
+def test_parts_of_an_earlier_page_are_kept(tmp_path, monkeypatch):
+    output = tmp_path / "speed.md"
+    sizes = {"metrics": metrics.Sizes(20, 60, 5)}
+
+    def run(*parts, commit, keep=True):
+        found = page.machine() | {"git_commit": commit}
+        with monkeypatch.context() as patch:
+            patch.setattr(page, "machine", lambda: found)
+            settings = benchmark.Settings(str(output), parts=parts, quick=True, rounds=1, keep=keep)
+            return benchmark.run(settings, sizes=sizes)
+
+    monkeypatch.setitem(benchmark.PARTS, "absent", Broken("Absent", NotRunError("no data here")))
+    run("metrics", "absent", commit="a" * 40)
+    text = run("absent", commit="b" * 40)
+    first, second = text.split("\n## ")[1:]
+    assert first.startswith("Metrics (Liu2019)\n\nMeasured before, at commit aaaaaaaaa.")
+    assert "| ours, in blocks, ties counted | " in first
+    assert second.startswith("Absent\n\n### All comparisons")
+    assert "Metrics" not in run("absent", commit="b" * 40, keep=False)
+    machine = json.loads(output.with_suffix(".json").read_text())
+    machine["machine"]["cores"] = 99
+    output.with_suffix(".json").write_text(json.dumps(machine))
+    with pytest.raises(ValueError, match="cores were not those of now"):
+        run("metrics", commit="c" * 40)
 
 
 def test_a_part_that_fails_does_not_stop_the_others(tmp_path, monkeypatch):
