@@ -69,6 +69,7 @@ def update(
     embed: Callable[[Sequence[pathlib.Path]], tuple[list[int], np.ndarray]],
     *,
     made_by: dict[str, Any],
+    most_bad: float = 0.5,
     progress: Callable[[Iterable], Iterable] = iter,
 ) -> ImageIndex:
     """Embeds the photos below a folder that the index does not have yet.
@@ -79,13 +80,16 @@ def update(
         embed: paths -> places of those that could be read, and their vectors [n, D]; zeros stand
             for a file that is no image, which is noted and not tried again.
         made_by: what the vectors depend on, JSON values.
+        most_bad: share of the photos that may be no images, or unreadable; the index is kept, so
+            that the same call with a larger share only counts again.
         progress: wraps the parts that are to be embedded.
 
     Returns:
         The index of the photos that are there now.
 
     Raises:
-        ImageIndexError: if the index was made by something else, or there are no photos.
+        ImageIndexError: if the index was made by something else, there are no photos, or too many
+            of them are bad.
     """
     for path in (folder, root):
         filesystem.must_be_local(path, "photos are compared by name and time; copy them here")
@@ -113,7 +117,28 @@ def update(
             stamps = [there[name] for name in names]
             _write_part(folder / f"part-{number:06d}.npz", names, stamps, vectors)
             number += 1
+    _count_bad(folder, root, there, most_bad)
     return _open(folder, root, there)
+
+
+def _count_bad(
+    folder: pathlib.Path, root: pathlib.Path, there: dict[str, tuple], most: float
+) -> None:
+    """Says how many photos are not in the index, and raises if they are more than a share."""
+    known = _read_parts(folder)
+    bad = [
+        name for name, stamp in there.items()
+        if known.get(name, (None,))[0] != stamp or not np.any(known[name][1])
+    ]  # fmt: skip
+    if not bad:
+        return
+    text = (
+        f"{root}: {len(bad)} of {len(there)} photos are no images or cannot be read, such as "
+        f"{bad[0]}"
+    )
+    if len(bad) > most * len(there):
+        raise ImageIndexError(f"{text}: more than {most:.0%}; mend them, or allow more")
+    logger.warning("%s: left out", text)
 
 
 def load(folder: str | os.PathLike) -> tuple[ImageIndex, dict[str, Any]]:

@@ -111,3 +111,22 @@ def test_the_photos_may_move(tmp_path, photos):
     now = update(tmp_path, moved, calls)
     assert calls == [] and now.names == before.names
     assert image_index.load(tmp_path / "index")[0].root == moved
+
+
+def test_too_many_bad_photos_are_refused(tmp_path, photos, caplog):
+    update(tmp_path, photos)
+    assert "1 of 4 photos are no images or cannot be read, such as bad.jpg" in caplog.text
+    for number in range(4):
+        (photos / f"bad{number}.jpg").write_text("x")
+    with pytest.raises(image_index.ImageIndexError, match="5 of 8 photos .*more than 50%"):
+        update(tmp_path, photos)
+    calls = []
+
+    def embed_again(paths):
+        calls.extend(paths)
+        return embed(paths)
+
+    index = image_index.update(
+        tmp_path / "index", photos, embed_again, made_by={"model": "m"}, most_bad=0.7
+    )
+    assert len(index.names) == 3 and not calls

@@ -29,6 +29,7 @@ from tfrecords_tools.readers.raw_files import (
     read_json_lines,
     read_lines,
     read_object,
+    read_packed,
     read_table,
 )
 
@@ -47,6 +48,7 @@ __all__ = [
     "read_json_lines",
     "read_lines",
     "read_object",
+    "read_packed",
     "read_table",
 ]
 

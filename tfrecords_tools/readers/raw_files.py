@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import gzip
+import io
 import os
+import zipfile
+import zlib
 from collections.abc import Iterator
 from typing import Any
 
@@ -41,6 +45,30 @@ def read_bytes(path: str | os.PathLike) -> bytes:
         raise ReaderError(_missing(path, error)) from None
     except untrusted.DamagedError as error:
         raise ReaderError(str(error)) from None
+
+
+def read_packed(path: str | os.PathLike) -> bytes:
+    """Reads a file; one that ends in .gz, or in .zip with one JSON file inside, comes unpacked.
+
+    Raises:
+        ReaderError: if it cannot be read or unpacked.
+    """
+    data, name = read_bytes(path), os.fspath(path)
+    try:
+        if name.endswith(".gz"):
+            return gzip.decompress(data)
+        if not name.endswith(".zip"):
+            return data
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            # A Mac puts files of its own beside it.
+            found = [
+                one for one in archive.namelist() if one.endswith(".json") and "__MACOSX" not in one
+            ]
+            if len(found) != 1:
+                raise ReaderError(f"{path}: holds {found}, not one JSON file; unpack it")
+            return archive.read(found[0])
+    except (OSError, EOFError, NotImplementedError, zipfile.BadZipFile, zlib.error) as error:
+        raise ReaderError(damaged(path, error)) from None
 
 
 def read_json(path: str | os.PathLike) -> Any:

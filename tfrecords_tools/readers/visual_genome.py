@@ -5,14 +5,16 @@
     objects.json              [{"image_id" or "id", "objects": [{"names", "synsets", ...}]}, ...]
     splits.json               {"train": [image_id, ...], "val": [...], "test": [...]}, optional
 
-An image file is named by the end of its url, and lies in the folder that the url names (VG_100K or
-VG_100K_2) or directly in the image folder. Objects have no synset where the annotators gave none
-(most of version 1.4's images have some such objects): those are left out, as are regions without a
-word.
+A file may be as the release packs it, with `.zip` (or `.gz`) behind its name. An image file is
+named by the end of its url, and lies in the folder that the url names (VG_100K or VG_100K_2), in
+the other one, or directly in the image folder. Objects have no synset where the annotators gave
+none (most of version 1.4's images have some such objects): those are left out, as are regions
+without a word.
 """
 
 from __future__ import annotations
 
+import ast
 import collections
 import os
 import re
@@ -27,7 +29,10 @@ SOURCE = "visual_genome"
 # Objects of several releases; the first that is there is read.
 OBJECT_FILES = ("objects.json", "objects_v1_4.json", "objects_v1_2.json", "objects_v1.json")
 REGION_FILES = ("region_descriptions.json", "region_descriptions_v1_2.json")
-_SYNSET = re.compile(r"[^\s'\"\[\],]+\.[a-z]\.\d+")
+IMAGE_FILES = ("image_data.json", "image_data_v1_2.json")
+_PACKED = ("", ".zip", ".gz")
+_FOLDERS = ("VG_100K", "VG_100K_2")
+_SYNSET = re.compile(r"\S+\.[a-z]\.\d+")
 
 
 @dataclass(frozen=True)
@@ -66,7 +71,7 @@ def read_images(
         base.ReaderError: if a file is missing or no list of records.
     """
     dropped = collections.Counter() if dropped is None else dropped
-    paths, bad = _image_paths(os.path.join(folder, "image_data.json"), images_dir)
+    paths, bad = _image_paths(_first(folder, IMAGE_FILES, required=True), images_dir)
     yield from bad
     path = _first(folder, REGION_FILES, required=True)
     objects, bad = _objects(folder, dropped)
@@ -155,16 +160,17 @@ def _image_paths(
         name = f"{path}[{place}]"
         try:
             image_id = _id_of(record)
-            folder, file = record["url"].split("?")[0].rsplit("/", 2)[-2:]
-            nested = base.inside(images_dir, f"{folder}/{file}")
-            flat = base.inside(images_dir, file)
+            *above, file = record["url"].split("?")[0].rsplit("/", 2)
+            folders = dict.fromkeys((*above[-1:], *_FOLDERS))
+            places = [f"{folder}/{file}" for folder in folders] + [file]
+            places = [base.inside(images_dir, place) for place in places]
         except base.MALFORMED as error:
             bad.append(BadRecord(name, base.fault(error)))
             continue
         if image_id in paths:
             bad.append(BadRecord(name, f"image {image_id} stands twice"))
         else:
-            paths[image_id] = nested if filesystem.exists(nested) else flat
+            paths[image_id] = next(filter(filesystem.exists, places), places[-1])
     return paths, bad
 
 
@@ -212,9 +218,10 @@ def _objects(
         synsets = []
         try:
             image_id = _id_of(record)
-            for one in record.get("objects", []):
-                # A list, but in some files its printed form.
-                named = _SYNSET.findall(str(one.get("synsets", "")))
+            if image_id in found:
+                raise ValueError(f"image {image_id} stands twice")
+            for one in record.get("objects") or []:
+                named = _synsets(one.get("synsets"))
                 if not named:
                     dropped["object without a synset"] += 1
                 synsets += [base.checked_name(name) for name in named[:1]]
@@ -225,17 +232,33 @@ def _objects(
     return found, bad
 
 
+def _synsets(value: object) -> list[str]:
+    """The synsets of an object: a list, its printed form, one name, or nothing; some have quotes.
+
+    What is no name of a synset (an empty one, a bare word) is left out.
+    """
+    if isinstance(value, str) and value.lstrip().startswith("["):
+        try:
+            value = ast.literal_eval(value.strip())
+        except SyntaxError:
+            raise ValueError(f"synsets {value!r:.80} are no list") from None
+    names = [value] if isinstance(value, str) else value or []
+    return [name.strip() for name in names if name and _SYNSET.fullmatch(name.strip())]
+
+
 def _id_of(record: dict) -> str:
     """The image id, which stands under "id" in some releases and under "image_id" in others."""
     return base.checked_name(record["image_id"] if "image_id" in record else record["id"])
 
 
 def _first(folder: str | os.PathLike, names: Sequence[str], *, required: bool) -> str | None:
-    for name in names:
+    for name in (name + packed for name in names for packed in _PACKED):
         if filesystem.exists(os.path.join(folder, name)):
             return os.path.join(folder, name)
     if required:
-        raise base.ReaderError(f"{folder}: has none of {', '.join(names)}; see docs/data.md")
+        raise base.ReaderError(
+            f"{folder}: has none of {', '.join(names)}, nor one with .zip or .gz; see docs/data.md"
+        )
     return None
 
 
@@ -245,7 +268,7 @@ def _records(path: str) -> Iterator[tuple[int, dict]]:
     Raises:
         base.ReaderError: if the file is missing, damaged, or no list of objects.
     """
-    text = base.decode(path, base.read_bytes(path))
+    text = base.decode(path, base.read_packed(path))
     space = re.compile(r"[\s,]*")
     position = space.match(text).end()
     if text[position : position + 1] != "[":

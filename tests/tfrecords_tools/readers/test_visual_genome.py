@@ -1,6 +1,8 @@
 """Visual Genome's layout with all its traps, and the splits."""
 
 import collections
+import gzip
+import zipfile
 
 import pytest
 
@@ -140,3 +142,68 @@ def test_a_study_larger_than_test_is_refused():
         visual_genome.draw_splits(ids, (20, 5, 2), seed=1, study=["7", "8", "9"])
     # Images that are not there take no place.
     visual_genome.draw_splits(ids, (20, 5, 2), seed=1, study=["7", "8", "no such"])
+
+
+def test_the_files_may_be_packed(release):
+    whole = list(visual_genome.read_images(release, release))
+    with zipfile.ZipFile(release / "region_descriptions.json.zip", "w") as archive:
+        archive.write(release / "region_descriptions.json", "region_descriptions.json")
+        archive.writestr("__MACOSX/._region_descriptions.json", "x")
+    (release / "objects.json.gz").write_bytes(
+        gzip.compress((release / "objects.json").read_bytes())
+    )
+    for name in ("region_descriptions.json", "objects.json"):
+        (release / name).unlink()
+    packed = list(visual_genome.read_images(release, release))
+    assert [one for one in packed if isinstance(one, RegionImage)] == [
+        one for one in whole if isinstance(one, RegionImage)
+    ]
+    data = (release / "region_descriptions.json.zip").read_bytes()
+    (release / "region_descriptions.json.zip").write_bytes(data[: len(data) // 2])
+    with pytest.raises(base.ReaderError, match="json.zip: .*damaged or cut short"):
+        list(visual_genome.read_images(release, release))
+
+
+@pytest.mark.parametrize(
+    "value, names",
+    [
+        (["jack-o'-lantern.n.02"], ["jack-o'-lantern.n.02"]),
+        ("[\"men's_room.n.01\", 'room.n.01']", ["men's_room.n.01", "room.n.01"]),
+        ("tree.n.01", ["tree.n.01"]),
+        ([" tree.n.01 ", "", "tree"], ["tree.n.01"]),
+        ("[]", []),
+        ("", []),
+        (None, []),
+    ],
+)
+def test_synsets_of_every_form(value, names):
+    assert visual_genome._synsets(value) == names
+
+
+def test_damaged_synsets_and_second_lists_of_objects_are_named(release, files):
+    objects = [
+        {"image_id": 1, "objects": [{"synsets": "['tree.n.01'"}]},
+        {"image_id": 2, "objects": None},
+        {"id": 2, "objects": [{"synsets": ["dog.n.01"]}]},
+        {"image_id": 4, "objects": [{"synsets": [{"name": "x"}]}]},
+    ]
+    files.json(release / "objects.json", objects)
+    items = list(visual_genome.read_images(release, release))
+    bad = {item.id.rsplit("/", 1)[1]: item.reason for item in items if isinstance(item, BadRecord)}
+    assert "are no list" in bad["objects.json[0]"]
+    assert "image 2 stands twice" in bad["objects.json[2]"]
+    assert "objects.json[3]" in bad and "objects.json[1]" not in bad
+    assert {item.objects for item in items if isinstance(item, RegionImage)} == {()}
+
+
+def test_an_image_is_found_in_the_other_folder(release, files):
+    # As where both archives were unpacked into one folder.
+    (release / "VG_100K").mkdir()
+    (release / "VG_100K_2" / "1.jpg").rename(release / "VG_100K" / "1.jpg")
+    files.json(
+        release / "image_data.json",
+        [{"image_id": 1, "url": URL.format("VG_100K_2", 1)}, {"image_id": 2, "url": "2.jpg"}],
+    )
+    items = visual_genome.read_images(release, release)
+    paths = {item.id: item.image_path for item in items if isinstance(item, RegionImage)}
+    assert paths == {"1": str(release / "VG_100K" / "1.jpg"), "2": str(release / "2.jpg")}
