@@ -60,6 +60,8 @@ setup(
         "beam": ["apache-beam>=2.77,<3"],
         # Paths of further schemes; each needs a package of its own, too, such as s3fs.
         "remote": ["fsspec"],
+        # Peers that experiments.benchmark compares with.
+        "peers": ["torch>=2.5", "torchmetrics>=1.4"],
         "test": TEST,
     },
     classifiers=[

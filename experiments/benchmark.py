@@ -2,13 +2,15 @@ r"""Measures the parts against what a user would write or take instead, as ratio
 
     python -m experiments.benchmark
     python -m experiments.benchmark --parts=matching,search --output=speed.md
+    python -m experiments.benchmark --parts=search --keep
     python -m experiments.benchmark --parts=classic --flagfile=small_classic --batch_size=12 \
         --data_dir=datasets/relations --backbone=efficientnet_lite0.keras --vectors=en.vec.gz
 
 The ways to do one thing take turns, so that a slow moment of the machine meets all of them, and
 ratios are those of a round. Nothing is needed: where no data is named, scenes are drawn or arrays
 made. What cannot be measured here has a row that says why. The page is written anew after each
-comparison, and a JSON file with all measurements stands beside it. `--quick` tries everything at
+comparison, and a JSON file with all measurements stands beside it; `--keep` leaves the page's other
+parts on it, where they are of the same machine and versions. `--quick` tries everything at
 small sizes, which say nothing of speed.
 """
 
@@ -20,7 +22,7 @@ import os
 import pathlib
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from absl import app, flags, logging
@@ -64,6 +66,7 @@ class Settings:
     quick: bool = False
     rounds: int = 5
     budget: float = 45
+    keep: bool = False
     captions_dir: str = ""
     relations: relation_flags.Settings | None = None
 
@@ -86,7 +89,8 @@ def run(settings: Settings, *, sizes: Mapping[str, Any] | None = None) -> str:
     ]
     if settings.quick:
         head.append("**sizes of a try (`--quick`): they say nothing of speed**")
-    found: dict[str, list[measure.Outcome]] = {}
+    earlier = page.earlier(_json_file(settings.output), machine) if settings.keep else {}
+    found: dict[str, page.Part] = {}
     text, failed, started = "", [], time.monotonic()
     with tempfile.TemporaryDirectory(prefix="benchmark-") as folder:
         place = Place(
@@ -99,12 +103,14 @@ def run(settings: Settings, *, sizes: Mapping[str, Any] | None = None) -> str:
             _say_progress(settings, number, time.monotonic() - started)
             part = PARTS[name]
             of_part = (sizes or {}).get(name) or (part.QUICK if settings.quick else part.Sizes())
-            outcomes = found[part.TITLE] = []
+            outcomes: list[measure.Outcome] = []
+            found[part.TITLE] = page.Part(outcomes, machine["git_commit"])
             for outcome in _outcomes(part, place, of_part, settings, failed):
                 outcomes.append(outcome)
                 logging.info("%s\n%s", outcome.title, page.table(outcome))
-                text = page.write(head, machine, found)
-                _write(settings.output, text, machine, found)
+                parts = _in_order(earlier | found)
+                text = page.write(head, machine, parts)
+                _write(settings.output, text, machine, parts)
     logging.info("%s: after %.1f minutes", settings.output, (time.monotonic() - started) / 60)
     if failed:
         raise RuntimeError(f"{settings.output} lacks what failed: {'; '.join(failed)}")
@@ -140,16 +146,22 @@ def _outcomes(
         yield measure.not_run(f"failed with {type(error).__name__}: {str(error)[:200]}")
 
 
+def _in_order(parts: Mapping[str, page.Part]) -> dict[str, page.Part]:
+    titles = [part.TITLE for part in PARTS.values()]
+    return {title: parts[title] for title in titles if title in parts}
+
+
+def _json_file(output: str) -> str:
+    return os.path.splitext(output)[0] + ".json"
+
+
 def _write(
-    output: str, text: str, machine: Mapping[str, Any], found: Mapping[str, Sequence]
+    output: str, text: str, machine: Mapping[str, Any], parts: Mapping[str, page.Part]
 ) -> None:
     with runs.atomic_path(output) as temporary:
         temporary.write_text(text, encoding="utf-8")
-    parts = {
-        title: [dataclasses.asdict(outcome) for outcome in outcomes]
-        for title, outcomes in found.items()
-    }
-    runs.write_json(os.path.splitext(output)[0] + ".json", {"machine": machine, "parts": parts})
+    of_parts = {title: dataclasses.asdict(part) for title, part in parts.items()}
+    runs.write_json(_json_file(output), {"machine": machine, "parts": of_parts})
 
 
 def define_flags() -> None:
@@ -160,6 +172,7 @@ def define_flags() -> None:
     flags.DEFINE_float(
         "budget", Settings.budget, "Seconds of a comparison; then three rounds are enough.", 0
     )
+    flags.DEFINE_bool("keep", False, "Leave the other parts of an earlier page on it.")
     flags.DEFINE_string("captions_dir", "", "Shards of captions for matching; empty: random ones.")
     flags.FLAGS.set_default("output", Settings.output)
 

@@ -224,9 +224,15 @@ def part_metrics(data: Data, truth: np.ndarray, predicted: np.ndarray) -> dict[s
     groups = {}
     if labels == relations.RELATIONS:
         groups = classification.group_metrics(matrix, relations.SOURCE_GROUPS)
+    counts = {"hits": np.diagonal(matrix), "predicted": matrix.sum(axis=0)}
     return {
         **classification.classification_metrics(truth, predicted, labels),
         **groups,
+        **{
+            f"{name}/{label}": float(value)
+            for name, values in counts.items()
+            for label, value in zip(labels, values, strict=True)
+        },
         **{
             f"confusion/{labels[row]}/{labels[column]}": float(matrix[row, column])
             for row, column in np.ndindex(matrix.shape)

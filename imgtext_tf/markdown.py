@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import math
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -88,8 +89,21 @@ def _numbers(cells: Sequence[Cell], runs: Sequence[Run], reason: str) -> str:
             difference = f"{mean - target:+.{cell.decimals}f}" if both else ""
             line += [difference] if printed else []
         lines.append(line if names else [*line, f"not run: {reason}"])
-    notes = [f"- {cell.row}, {cell.metric}: {cell.note}" for cell in cells if cell.note]
+    notes = _notes(cells)
     return _joined(lines) + ("\n\n" + "\n".join(notes) if notes else "")
+
+
+def _notes(cells: Sequence[Cell]) -> list[str]:
+    """Each note once, with the numbers that it is of: all of up to three, else the first."""
+    of_note = collections.defaultdict(list)
+    for cell in cells:
+        if cell.note:
+            of_note[cell.note].append(f"{cell.row}, {cell.metric}")
+    return [
+        f"- {'; '.join(names if len(names) <= 3 else names[:1])}"
+        + (f" and {len(names) - 1} more: {note}" if len(names) > 3 else f": {note}")
+        for note, names in of_note.items()
+    ]
 
 
 def _values(cell: Cell, runs: Sequence[Run], data: str) -> list[float]:

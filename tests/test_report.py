@@ -166,3 +166,16 @@ def test_unreadable_files_are_named(tmp_path):
     (tmp_path / "row" / "x.json").write_text('{"seed": 1}')
     with pytest.raises(report.ReportError, match="x.json is no result"):
         report.read_runs(tmp_path)
+
+
+def test_a_note_of_many_numbers_stands_once(tmp_path):
+    path = tmp_path / "table.csv"
+    lines = [f"a,,m{number},1,%,the same of all" for number in range(5)]
+    lines += ["b,,m0,1,%,of two", "b,,m1,1,%,of two", "b,,m2,1,%,of one"]
+    path.write_text("\n".join(["row,flagfile,metric,value,unit,note", *lines]) + "\n")
+    notes = markdown.numbers_and_matrices(report.read_table(path), []).split("\n\n")[1]
+    assert notes.splitlines() == [
+        "- a, m0 and 4 more: the same of all",
+        "- b, m0; b, m1: of two",
+        "- b, m2: of one",
+    ]

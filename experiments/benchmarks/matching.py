@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import keras
 import numpy as np
 
+from experiments.benchmarks import torch_peer
 from experiments.benchmarks.measure import Comparison, Timer, timer
 from experiments.benchmarks.place import Place
 from imgtext_tf import branches, finite, training
@@ -23,6 +23,7 @@ TITLE = "Matching (Liu2019)"
 MINUTES = 2.5
 
 Batch = dict[str, np.ndarray]
+_OF_TORCH = ("caption_ids", "image_features")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,7 +59,7 @@ def comparisons(place: Place, sizes: Sizes) -> Iterator[Comparison]:
             ),
             "ours, captions of like lengths": _timer(_step(sizes, count), alike),
             "ours in bfloat16": _timer(_step(sizes, count, mixed=True), alike),
-            "PyTorch GRU, packed": _torch_timer(sizes, count, mixed),
+            "PyTorch GRU, packed": _torch(place, sizes, count, mixed),
         },
         unit="pairs",
         amount=sizes.batch_size,
@@ -166,38 +167,14 @@ def _timer(step: Callable[[Batch], Any], batches: Sequence[Batch]) -> Timer:
     return timer(run, units=len(batches))
 
 
-def _torch_timer(sizes: Sizes, count: int, batches: Sequence[Batch]) -> Timer | str:
+def _torch(place: Place, sizes: Sizes, count: int, batches: Sequence[Batch]) -> Timer | str:
     """The same model and step in PyTorch, as VSE++'s code has it."""
-    try:
-        import torch
-    except ImportError:
-        return "PyTorch is not installed"
-    # As many as TensorFlow takes; PyTorch counts cores in another way.
-    torch.set_num_threads(os.cpu_count() or 1)
-    functional = torch.nn.functional
-    embed = torch.nn.Embedding(count, sizes.word_dim)
-    gru = torch.nn.GRU(sizes.word_dim, sizes.units, batch_first=True)
-    linear = torch.nn.Linear(sizes.features, sizes.units)
-    weights = [*embed.parameters(), *gru.parameters(), *linear.parameters()]
-    optimizer = torch.optim.Adam(weights, 2e-4)
-
-    def step(batch: Batch) -> None:
-        ids = torch.from_numpy(batch["caption_ids"]).long()
-        lengths, order = (ids != 0).sum(1).sort(descending=True)
-        packed = torch.nn.utils.rnn.pack_padded_sequence(
-            embed(ids[order]), lengths, batch_first=True
-        )
-        texts = functional.normalize(gru(packed)[1][0])
-        features = torch.from_numpy(batch["image_features"])[order]
-        images = functional.normalize(linear(functional.normalize(features)))
-        scores = images @ texts.T
-        own = scores.diag()
-        off = ~torch.eye(len(scores), dtype=torch.bool)
-        of_images = ((0.2 + scores - own[:, None]).clamp(min=0) * off).max(1).values
-        of_texts = ((0.2 + scores - own[None, :]).clamp(min=0) * off).max(0).values
-        optimizer.zero_grad()
-        (of_images.sum() + of_texts.sum()).backward()
-        torch.nn.utils.clip_grad_norm_(weights, 2.0)
-        optimizer.step()
-
-    return _timer(step, batches)
+    arrays = {f"{name}_{n}": batch[name] for n, batch in enumerate(batches) for name in _OF_TORCH}
+    numbers = {
+        "batches": len(batches),
+        "words": count,
+        "word_dim": sizes.word_dim,
+        "units": sizes.units,
+        "features": sizes.features,
+    }
+    return torch_peer.started("matching", place.folder, arrays | numbers)

@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterator
 import numpy as np
 from sklearn.metrics import top_k_accuracy_score
 
-from experiments.benchmarks.measure import Comparison, Timer, must_agree, timer
+from experiments.benchmarks import torch_peer
+from experiments.benchmarks.measure import Comparison, must_agree, timer
 from experiments.benchmarks.place import Place
 from imgtext_tf.metrics import retrieval
 
@@ -62,8 +63,11 @@ def comparisons(place: Place, sizes: Sizes) -> Iterator[Comparison]:
         f"R@{_CUTOFF} of {size}, text to image",
         {
             "scikit-learn's top_k_accuracy_score": timer(scikit, warm=False),
-            "torchmetrics' retrieval_recall, a query at a time": _torchmetrics(
-                scores, image_of, ours
+            "torchmetrics' retrieval_recall, a query at a time": torch_peer.started(
+                "recall",
+                place.folder,
+                {"scores": scores, "image_of": image_of, "cutoff": _CUTOFF},
+                check=lambda recall: _agree(ours, {f"t2i_r{_CUTOFF}": 100 * recall}),
             ),
             "ours: R@1, 5, 10 and ranks, both directions": timer(
                 lambda: retrieval.retrieval_metrics_of_scores(by_image, image_of), warm=False
@@ -90,25 +94,6 @@ def _loop(images: np.ndarray, captions: np.ndarray, image_of: np.ndarray) -> dic
         for name, places in (("i2t", of_images), ("t2i", of_captions))
         for k in _CUTOFFS
     }
-
-
-def _torchmetrics(scores: np.ndarray, image_of: np.ndarray, ours: dict[str, float]) -> Timer | str:
-    try:
-        import torch
-        from torchmetrics.functional.retrieval import retrieval_recall
-    except ImportError:
-        return "torchmetrics is not installed"
-    values, labels = torch.from_numpy(scores), torch.from_numpy(image_of)
-
-    def run() -> None:
-        found = 0.0
-        for row, image in zip(values, labels, strict=True):
-            right = torch.zeros(len(row), dtype=torch.bool)
-            right[image] = True
-            found += float(retrieval_recall(row, right, top_k=_CUTOFF))
-        _agree(ours, {f"t2i_r{_CUTOFF}": 100 * found / len(values)})
-
-    return timer(run, warm=False)
 
 
 def _agree(ours: dict[str, float], theirs: dict[str, float]) -> None:

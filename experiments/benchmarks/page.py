@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import importlib.metadata
 import os
 from collections.abc import Mapping, Sequence
@@ -14,7 +15,48 @@ from experiments.benchmarks.measure import Outcome, Row
 from experiments.benchmarks.place import memory
 from imgtext_tf import runs
 
+# What a page says of its machine that must be the same for parts to stand together.
+_SAME = ("cpu", "cores", "memory", "device", "versions")
 PEERS = ("scikit-learn", "faiss-cpu", "scann", "torch", "torchmetrics")
+
+
+@dataclasses.dataclass(frozen=True)
+class Part:
+    """The outcomes of a part's comparisons, and the commit that they were measured at."""
+
+    outcomes: Sequence[Outcome]
+    git_commit: str
+
+
+def earlier(path: str, of: Mapping[str, Any]) -> dict[str, Part]:
+    """The parts of an earlier page: title -> part; none where there is no such page.
+
+    Args:
+        path: of the JSON file beside the page.
+        of: `machine()`.
+
+    Raises:
+        ValueError: naming what differs, if they are of another machine or of other versions.
+    """
+    if not os.path.exists(path):
+        return {}
+    found = runs.read_json(path)
+    other = [name for name in _SAME if found["machine"][name] != of[name]]
+    if other:
+        raise ValueError(
+            f"{path}: {', '.join(other)} were not those of now; measure all parts, or choose "
+            "another --output"
+        )
+    return {
+        title: Part(
+            [
+                Outcome(**outcome | {"rows": tuple(Row(**row) for row in outcome["rows"])})
+                for outcome in part["outcomes"]
+            ],
+            part["git_commit"],
+        )
+        for title, part in found["parts"].items()
+    }
 
 
 def machine() -> dict[str, Any]:
@@ -36,15 +78,13 @@ def machine() -> dict[str, Any]:
     }
 
 
-def write(
-    head: Sequence[str], of: Mapping[str, Any], parts: Mapping[str, Sequence[Outcome]]
-) -> str:
+def write(head: Sequence[str], of: Mapping[str, Any], parts: Mapping[str, Part]) -> str:
     """A page of Markdown.
 
     Args:
         head: lines of a list: how it was measured.
         of: `machine()`.
-        parts: title -> its outcomes.
+        parts: title -> part.
     """
     versions = ", ".join(f"{name} {version}" for name, version in of["versions"].items())
     facts = [
@@ -54,9 +94,11 @@ def write(
         *head,
     ]
     blocks = ["# Speed", "\n".join(f"- {fact}" for fact in facts)]
-    for title, outcomes in parts.items():
+    for title, part in parts.items():
         blocks.append(f"## {title}")
-        for outcome in outcomes:
+        if part.git_commit != of["git_commit"]:
+            blocks.append(f"Measured before, at commit {part.git_commit[:9]}.")
+        for outcome in part.outcomes:
             blocks += [f"### {outcome.title}", *filter(None, [outcome.note]), table(outcome)]
     return "\n\n".join(blocks) + "\n"
 

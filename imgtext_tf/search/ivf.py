@@ -12,7 +12,7 @@ from imgtext_tf.search.base import Index, SearchError, normalized
 
 _ITERATIONS = 12
 _PER_CELL = 128  # vectors a cell that k-means looks at
-_CANDIDATES_AT_ONCE = 2**19
+_FOUND_AT_ONCE = 2**22  # of all queries and cells together
 
 
 class IvfIndex(Index):
@@ -54,18 +54,13 @@ class IvfIndex(Index):
 
     def _search(self, queries, k):
         self._module = self._module or self.as_module()
-        per_query = max(1, len(self) * self.options["probes"] // self.options["cells"])
-        batch = max(1, _CANDIDATES_AT_ONCE // per_query)
-        places = np.full([len(queries), k], -1, np.int64)
-        scores = np.full([len(queries), k], -np.inf, np.float32)
+        batch = max(1, _FOUND_AT_ONCE // (self.options["probes"] * k))
+        places, scores = [], []
         for start in range(0, len(queries), batch):
-            found = self._module.nearest(
-                tf.constant(queries[start : start + batch]), tf.constant(k)
-            )
-            width = found["places"].shape[1]
-            places[start : start + batch, :width] = found["places"].numpy()
-            scores[start : start + batch, :width] = found["scores"].numpy()
-        return places, scores
+            found = self._module.search(tf.constant(queries[start : start + batch]), tf.constant(k))
+            places.append(found["places"].numpy())
+            scores.append(found["scores"].numpy())
+        return np.concatenate(places), np.concatenate(scores)
 
     def _save(self, folder):
         np.savez(folder / "cells.npz", centres=self.centres, cell_of=self.cell_of)
@@ -86,9 +81,9 @@ class IvfIndex(Index):
 
 
 class IvfModule(tf.Module):
-    """`search`(queries [Q, D] float32, k [] int32) -> `places` [Q, k'] int64, `scores` [Q, k'].
+    """`search`(queries [Q, D] float32, k [] int32) -> `places` [Q, k] int64, `scores` [Q, k].
 
-    k' is k, or fewer where all probed cells of the batch hold less; -1 and -inf fill up.
+    Where the probed cells hold fewer than k, -1 and -inf fill up.
     """
 
     def __init__(
@@ -119,21 +114,32 @@ class IvfModule(tf.Module):
         )
 
     def nearest(self, queries: tf.Tensor, k: tf.Tensor) -> dict[str, tf.Tensor]:
-        """What `search` gives, operation by operation: no graph is built first."""
+        """What `search` gives: each probed cell meets all queries that probe it in one product."""
         queries = tf.math.l2_normalize(queries, -1)
         near = tf.math.top_k(tf.matmul(queries, self.centres, transpose_b=True), self.probes)[1]
-        starts, ends = tf.gather(self.bounds, near), tf.gather(self.bounds, near + 1)
-        ranges = tf.ragged.range(tf.reshape(starts, [-1]), tf.reshape(ends, [-1]))
-        lengths = tf.reduce_sum(ends - starts, 1)  # of each query's candidates
-        candidates = tf.RaggedTensor.from_row_lengths(ranges.flat_values, lengths)
-        rows = tf.gather(self.vectors, candidates.flat_values)
-        own = tf.gather(queries, candidates.value_rowids())
-        products = candidates.with_flat_values(tf.einsum("nd,nd->n", rows, own))
-        scores = products.to_tensor(-np.inf)
-        scores, best = tf.math.top_k(scores, tf.minimum(k, tf.shape(scores)[1]))
-        places = tf.gather(self.places, candidates.flat_values)
-        places = candidates.with_flat_values(places).to_tensor(-1)
-        return {"places": tf.gather(places, best, batch_dims=1), "scores": scores}
+        near = tf.reshape(near, [-1])  # [Q * probes]
+        visits = tf.argsort(near, stable=True)  # by cell
+        cells, _, counts = tf.unique_with_counts(tf.gather(near, visits))
+        ends = tf.cumsum(counts)
+        shape = {"size": tf.size(cells), "infer_shape": False, "element_shape": [None, None]}
+        scores, places = tf.TensorArray(tf.float32, **shape), tf.TensorArray(tf.int64, **shape)
+        for number in tf.range(tf.size(cells)):
+            cell, end = cells[number], ends[number]
+            first, last = self.bounds[cell], self.bounds[cell + 1]
+            of_cell = visits[end - counts[number] : end] // self.probes
+            found = tf.matmul(tf.gather(queries, of_cell), self.vectors[first:last], False, True)
+            found, best = tf.math.top_k(found, tf.minimum(k, tf.shape(found)[1]))
+            missing = [[0, 0], [0, k - tf.shape(found)[1]]]
+            best = tf.gather(self.places[first:last], best)
+            scores = scores.write(number, tf.pad(found, missing, constant_values=-np.inf))
+            places = places.write(number, tf.pad(best, missing, constant_values=-1))
+        back = tf.argsort(visits)
+        width = self.probes * k
+        by_query = [
+            tf.reshape(tf.gather(found.concat(), back), [-1, width]) for found in (scores, places)
+        ]
+        best_scores, best = tf.math.top_k(by_query[0], k)
+        return {"places": tf.gather(by_query[1], best, batch_dims=1), "scores": best_scores}
 
 
 def spherical_kmeans(vectors: np.ndarray, cells: int, rng: np.random.Generator) -> np.ndarray:

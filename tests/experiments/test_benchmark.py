@@ -1,8 +1,8 @@
 """The benchmark at tiny sizes: each part has its rows, and what is absent is named. No times."""
 
-import builtins
-import importlib
+import importlib.util
 import json
+import sys
 
 import numpy as np
 import pytest
@@ -18,6 +18,7 @@ from experiments.benchmarks import (
     pipeline,
     retrieval,
     search,
+    torch_peer,
     workers,
 )
 from experiments.benchmarks.measure import Comparison, NotRunError, Outcome, Row
@@ -45,15 +46,9 @@ def not_run(rows):
 
 
 def without(monkeypatch, *missing):
-    """Imports of these packages fail, whatever is installed."""
-    real = builtins.__import__
-
-    def fake(name, *arguments, **named):
-        if name.split(".")[0] in missing:
-            raise ImportError(f"No module named {name!r}")
-        return real(name, *arguments, **named)
-
-    monkeypatch.setattr(builtins, "__import__", fake)
+    """These packages cannot be found, whatever is installed."""
+    for name in missing:
+        monkeypatch.setitem(sys.modules, name, None)
 
 
 # The core ----------------------------------------------------------------------------------------
@@ -162,6 +157,24 @@ def test_metrics(tmp_path, monkeypatch):
     one, two = found.values()
     assert len(one) == 2 and not not_run(one)
     assert not_run(two) == {"torchmetrics' retrieval_recall, a query at a time"}
+
+
+@pytest.mark.skipif(
+    not all(map(importlib.util.find_spec, ("torch", "torchmetrics"))),
+    reason="PyTorch and torchmetrics are peers that are not installed",
+)
+def test_pytorch_answers_from_a_process_of_its_own(tmp_path):
+    scores = np.array([[0.9, 0.1, 0.2], [0.8, 0.7, 0.1]], "float32")
+    arrays = {"scores": scores, "image_of": np.array([0, 1]), "cutoff": 1}
+    found = []
+    measured = torch_peer.started("recall", tmp_path, arrays, check=found.append)
+    assert measured() > 0 and measured() > 0
+    assert found == [0.5, 0.5]
+
+
+def test_a_peer_that_ends_is_named(tmp_path, monkeypatch):
+    monkeypatch.setitem(torch_peer._NEEDS, "nothing", ())
+    assert "ended with code 1" in torch_peer.started("nothing", tmp_path, {"scores": 0})
 
 
 def test_search(tmp_path, monkeypatch):
@@ -274,8 +287,34 @@ def test_a_page_is_written_with_machine_versions_and_raw_numbers(tmp_path, monke
     assert "they say nothing of speed" in text
     assert text.count("\n## ") == 2 and text.count("\n### ") == 3
     parts = json.loads(output.with_suffix(".json").read_text())["parts"]
-    assert list(parts) == ["Absent", "Metrics (Liu2019)"]
-    assert len(parts["Metrics (Liu2019)"][0]["rows"][0]["seconds"]) == 2
+    assert list(parts) == ["Metrics (Liu2019)", "Absent"]
+    assert len(parts["Metrics (Liu2019)"]["outcomes"][0]["rows"][0]["seconds"]) == 2
+
+
+def test_parts_of_an_earlier_page_are_kept(tmp_path, monkeypatch):
+    output = tmp_path / "speed.md"
+    sizes = {"metrics": metrics.Sizes(20, 60, 5)}
+
+    def run(*parts, commit, keep=True):
+        found = page.machine() | {"git_commit": commit}
+        with monkeypatch.context() as patch:
+            patch.setattr(page, "machine", lambda: found)
+            settings = benchmark.Settings(str(output), parts=parts, quick=True, rounds=1, keep=keep)
+            return benchmark.run(settings, sizes=sizes)
+
+    monkeypatch.setitem(benchmark.PARTS, "absent", Broken("Absent", NotRunError("no data here")))
+    run("metrics", "absent", commit="a" * 40)
+    text = run("absent", commit="b" * 40)
+    first, second = text.split("\n## ")[1:]
+    assert first.startswith("Metrics (Liu2019)\n\nMeasured before, at commit aaaaaaaaa.")
+    assert "| ours, in blocks, ties counted | " in first
+    assert second.startswith("Absent\n\n### All comparisons")
+    assert "Metrics" not in run("absent", commit="b" * 40, keep=False)
+    machine = json.loads(output.with_suffix(".json").read_text())
+    machine["machine"]["cores"] = 99
+    output.with_suffix(".json").write_text(json.dumps(machine))
+    with pytest.raises(ValueError, match="cores were not those of now"):
+        run("metrics", commit="c" * 40)
 
 
 def test_a_part_that_fails_does_not_stop_the_others(tmp_path, monkeypatch):
