@@ -24,9 +24,9 @@ from tqdm import tqdm
 
 from experiments import (
     common_flags,
-    proxy_files,
     retrieval_data,
     retrieval_flags,
+    retrieval_proxies,
     retrieval_report,
     retrieval_study,
     settings_flags,
@@ -202,7 +202,7 @@ def _proxies(
         logging.warning("objects: left out, the data set was built without objects.json")
     yield "meteor", lambda: _meteor(proxies, split.sentences, rows)
     if proxies.vectors:
-        vectors = proxy_files.load_vectors(proxies.vectors)
+        vectors = retrieval_proxies.load_vectors(proxies.vectors)
         fisher = text_similarity.FisherVectors(
             vectors, gaussians=proxies.gaussians, power=proxies.power
         )
@@ -216,7 +216,7 @@ def _proxies(
         logging.warning("fisher: left out, give --vectors")
     yield "tfidf", lambda: of_vectors(split.tfidf)
     if proxies.generated:
-        captions = proxy_files.read_captions(proxies.generated)
+        captions = retrieval_proxies.read_captions(proxies.generated)
         texts = [captions.get(name, []) for name in split.ids.tolist()]
         if not any(texts):
             raise ValueError(

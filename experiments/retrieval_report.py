@@ -202,7 +202,7 @@ def report(
                 split, name.rstrip("/") or IMAGE, metrics[f"{name}ndcg_auc"],
                 metrics[f"{name}pcc_auc"],
             )  # fmt: skip
-        if f"{name}study/plain" in metrics:
+        if f"{name}study/normalised" in metrics:
             logging.info(
                 "%s, queries by %s: agreement with users %.1f, plain mean %.1f (%d triplets)",
                 split, name.rstrip("/") or IMAGE, metrics[f"{name}study/normalised"],

@@ -12,7 +12,7 @@ import keras
 import numpy as np
 import pytest
 
-from experiments import compare_proxies, make_study, proxy_files, retrieval_study
+from experiments import compare_proxies, make_study, retrieval_proxies, retrieval_study
 from experiments.retrieval_flags import Settings
 from imgtext_tf import report, text_similarity
 from tests.experiments import retrieval_data_set
@@ -133,12 +133,12 @@ def test_proxies_are_compared(settings, study, tmp_path, caplog):
 def test_captions_of_a_generator(tmp_path):
     path = tmp_path / "captions.json"
     path.write_text('[{"image_id": 3, "caption": "a dog"}, {"image_id": 3, "caption": "grass"}]')
-    assert proxy_files.read_captions(str(path)) == {"3": ["a dog", "grass"]}
+    assert retrieval_proxies.read_captions(str(path)) == {"3": ["a dog", "grass"]}
     path.write_text('{"3": "a dog", "4": ["x", "y"]}')
-    assert proxy_files.read_captions(str(path)) == {"3": ["a dog"], "4": ["x", "y"]}
+    assert retrieval_proxies.read_captions(str(path)) == {"3": ["a dog"], "4": ["x", "y"]}
     path.write_text('[{"id": 3}]')
     with pytest.raises(ValueError, match="expected {id: captions}"):
-        proxy_files.read_captions(str(path))
+        retrieval_proxies.read_captions(str(path))
 
 
 def test_word2vecs_binary_files_are_read(tmp_path):
@@ -148,7 +148,7 @@ def test_word2vecs_binary_files_are_read(tmp_path):
     path.write_bytes(
         b"2 3\n" + b"".join(w + b" " + v.tobytes() for w, v in zip(words, vectors, strict=True))
     )
-    loaded = proxy_files.load_vectors(str(path))
+    loaded = retrieval_proxies.load_vectors(str(path))
     np.testing.assert_array_equal(loaded["cat"], [3, 4, 5])
     fisher = text_similarity.FisherVectors(loaded, gaussians=1).learn([["dog cat"]])
     assert fisher.transform([["dog"]]).shape == (1, 6)
