@@ -51,6 +51,7 @@ def test_preprocessing_equals_that_of_keras(name, monkeypatch):
     np.testing.assert_allclose(np.asarray(encoder(image)), expected(255 * image), atol=1e-4)
 
 
+@pytest.mark.heavy
 def test_the_papers_backbone_has_its_feature_map():
     # At 75 px, the smallest it takes; at 299 px the map is 8 x 8 x 1536 (below, by arithmetic).
     encoder = encoders.image_encoder("inception_resnet_v2", weights=None, image_size=75)

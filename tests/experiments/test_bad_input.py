@@ -117,6 +117,7 @@ def test_a_wrong_flag_is_named_and_can_be_mended(train, tiny_data, tmp_path, fla
     assert "monitor" not in flag or not (tmp_path / "run" / "settings.json").exists()
 
 
+@pytest.mark.heavy
 def test_a_full_disk_keeps_the_last_good_state(train, trained, tiny_data, tmp_path, monkeypatch):
     before = {path: path.read_bytes() for path in (tmp_path / "run" / "checkpoint").iterdir()}
 
@@ -150,6 +151,7 @@ def test_a_run_does_not_go_on_with_other_data(train, trained, tiny_data, data, t
     assert train(moved, "--max_steps=4") is None
 
 
+@pytest.mark.heavy
 def test_results_of_other_data_are_not_mixed(train, trained, tiny_data, data):
     def result():
         return json.loads((trained / "result.json").read_text())
@@ -196,6 +198,7 @@ def test_a_stopped_training_is_no_success_and_goes_on(train, tiny_data, monkeypa
     assert (tmp_path / "run" / "result.json").exists()
 
 
+@pytest.mark.heavy
 def test_strange_but_legal_pairs_are_trained_on(train, tmp_path):
     """Images of 1 x 1 and 8000 x 8000 pixels, a text of 30,000 words, one in no Latin letter."""
     sizes, texts = {0: 1, 1: 8000}, {2: "word " * 30_000, 3: "漢字 É."}

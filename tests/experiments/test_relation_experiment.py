@@ -99,6 +99,7 @@ def test_a_run_goes_on_with_its_own_settings_only(cached_run):
         relation_experiment.run(dataclasses.replace(settings, gru_units=16))
 
 
+@pytest.mark.heavy
 def test_live_pixels_of_a_metric_and_every_switch_of_the_training(tiny_data, tmp_path, monkeypatch):
     train = functools.partial(fasttext.train_vectors, dim=12, buckets=500)
     monkeypatch.setattr(relation_data.fasttext, "train_vectors", train)
