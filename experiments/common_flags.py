@@ -7,6 +7,7 @@ A script adopts them with `flags.adopt_module_key_flags(common_flags)`, reads th
 from __future__ import annotations
 
 import contextlib
+import io
 import logging as standard_logging
 import os
 import pathlib
@@ -153,7 +154,14 @@ def data_fault(error: tf.errors.OpError) -> str:
     found = re.findall(r"^(?:[\w.]*\.)?(?:\w*Error): (.+)$", str(error.message), re.M)
     ours = re.search(r"\b(?:ImageError|ShardError|ExampleError|CaptionError|FeatureError): ",
                      str(error.message))  # fmt: skip
-    return found[-1] if found and ours else ""
+    if found and ours:
+        return found[-1]
+    parsed = re.search(r"(Feature|Key): \w+\W.*", str(error.message))
+    if parsed is None:
+        return ""
+    return (
+        f"a record does not fit its kind ({parsed[0]:.200}); verify the shards, or build them again"
+    )
 
 
 @contextlib.contextmanager
@@ -223,6 +231,10 @@ def run_main(main: Callable[[list[str]], object], *, trains: bool = False) -> No
         except (*MISTAKES, tf.errors.OpError) as error:
             logging.debug("where it happened:", exc_info=True)
             message = data_fault(error) if isinstance(error, tf.errors.OpError) else str(error)
+            if isinstance(error, UnicodeDecodeError):
+                message = (
+                    f"something read is no UTF-8 text, or no record ({error}); verify the data"
+                )
             if not message:
                 raise
             sys.exit(f"error: {message} (--verbosity=1 shows where)")
@@ -239,6 +251,9 @@ def run_main(main: Callable[[list[str]], object], *, trains: bool = False) -> No
     except FileNotFoundError as error:
         sys.exit(str(error))
     logging.set_verbosity(logging.INFO)
+    # A terminal that cannot show a letter shows its number.
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
     logging.use_absl_handler()
     # It logs every file it opens, at length.
     standard_logging.getLogger("gensim").setLevel(standard_logging.WARNING)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from imgtext_tf import runs
+from imgtext_tf import runs, untrusted
 from imgtext_tf.data import captions, embeddings, examples, features, shape_batches, shards
 from imgtext_tf.data.text import Vocabulary
 from imgtext_tf.models import phrase_generator, semantic_retrieval, sentence_matching
@@ -117,6 +117,8 @@ def _square_images(
     run: runs.Run, batch_size: int, predict: Callable[[tf.Tensor], np.ndarray]
 ) -> Embed:
     """Images with the evaluation's crop, one row a record."""
+    kinds = {"image_size": (int, list), "central_fraction": (int, float)}
+    untrusted.need(run.preprocessing, kinds, "preprocessing.json")
     view = {
         "size": run.preprocessing["image_size"],
         "fraction": run.preprocessing["central_fraction"],
@@ -134,6 +136,7 @@ def _square_images(
 
 def _retrieval_images(run: runs.Run, batch_size: int) -> Embed:
     """Images of their own shapes; those of one shape share a batch."""
+    untrusted.need(run.preprocessing, {"longest_side": int}, "preprocessing.json")
     part = semantic_retrieval.image_part(run.model)
     phi = tf.function(lambda image: part({"image": image}, training=False)["phi"],
                       reduce_retracing=True)  # fmt: skip
@@ -162,6 +165,7 @@ def _retrieval_images(run: runs.Run, batch_size: int) -> Embed:
 def _matching_texts(run: runs.Run, batch_size: int) -> Embed:
     """One row a sentence: id of its own where the records have them, else record#number."""
     vocabulary, limits = Vocabulary(run.vocabulary), run.preprocessing
+    untrusted.need(limits, {"tokens": str, "max_words": int}, "preprocessing.json")
 
     def embed(reader: shards.ShardReader, rows: np.ndarray) -> tuple[list[str], np.ndarray]:
         ids, texts = [], []
@@ -185,6 +189,7 @@ def _matching_texts(run: runs.Run, batch_size: int) -> Embed:
 
 def _retrieval_texts(run: runs.Run, batch_size: int) -> Embed:
     """One row a record: theta of all its sentences."""
+    untrusted.need(run.preprocessing, {"tfidf": dict}, "preprocessing.json")
     vectorizer = TfIdf.from_config({"terms": run.vocabulary, **run.preprocessing["tfidf"]})
     part = semantic_retrieval.text_part(run.model)
 

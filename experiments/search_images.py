@@ -24,6 +24,7 @@ from experiments import common_flags, settings_flags
 from experiments.retrieval_search import Searcher
 from imgtext_tf import figures, filesystem, image_index, retrieval_figures, runs, untrusted
 from imgtext_tf.data import images
+from imgtext_tf.data.pairs import printable
 
 # Counted up when the same photos and weights give other vectors than before.
 _FORMAT = 2
@@ -128,7 +129,7 @@ def _sheet(settings: Settings, index: image_index.ImageIndex, found: list[tuple[
         title=settings.text or "query",
         query=picture(pathlib.Path(settings.image)) if settings.image else None,
         images=[picture(index.root / name) for name, _ in found],
-        captions=[f"{score:.3f} {name}" for name, score in found],
+        captions=[f"{score:.3f} {printable(name)}" for name, score in found],
     )
     asked = " ".join(filter(None, (pathlib.Path(settings.image).name, settings.text)))
     title = f"{asked}: the nearest of {len(index.names)} photos, with score (at most 1) and name"
@@ -139,7 +140,7 @@ def main(argv: list[str]) -> None:
     """Fills the settings from the flags and runs them."""
     common_flags.reject_positional(argv)
     for name, score in run(settings_flags.read(Settings)):
-        print(f"{score:.4f}\t{name}")
+        print(f"{score:.4f}\t{printable(name)}")
 
 
 if __name__ == "__main__":

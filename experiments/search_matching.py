@@ -26,6 +26,7 @@ from experiments import common_flags, settings_flags
 from imgtext_tf import embedding_figures, figures, filesystem, runs, untrusted
 from imgtext_tf.data import images
 from imgtext_tf.data.captions import WordIds, words_of
+from imgtext_tf.data.pairs import printable
 from imgtext_tf.data.text import Vocabulary
 from imgtext_tf.metrics import retrieval
 
@@ -71,6 +72,9 @@ class Searcher:
         self.model = run.model
         self._vocabulary = Vocabulary(run.vocabulary)
         self._preprocessing = run.preprocessing
+        kinds = {"tokens": str, "max_words": int, "image_size": (int, list)}
+        kinds["central_fraction"] = (int, float)
+        untrusted.need(self._preprocessing, kinds, f"{run_dir}: preprocessing.json")
         with open(runs.RunDirectory(run_dir).model_file("best"), "rb") as file:
             self.digest = hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -153,13 +157,13 @@ def _draw(settings: Settings, found: list, title: str, by_sentence: bool) -> Non
         return figures.thinned(_decoded(pathlib.Path(path)))
 
     if by_sentence:
-        labels = [f"{score:.3f} {pathlib.Path(name).name}" for name, score in found]
+        labels = [f"{score:.3f} {printable(pathlib.Path(name).name)}" for name, score in found]
         figure = embedding_figures.contact_sheet(
             [picture(name) for name, _ in found], labels, title=title
         )
     else:
         answers = [f"{score:.3f}  {name}" for name, score in found]
-        figure = embedding_figures.answer_sheet(picture(title), answers, title=title)
+        figure = embedding_figures.answer_sheet(picture(title), answers, title=printable(title))
     figures.save(figure, pathlib.Path(settings.output))
     logging.info("contact sheet in %s", settings.output)
 
@@ -182,6 +186,14 @@ def _readable(path: pathlib.Path) -> bool:
     return True
 
 
+def _is_cache(data: dict[str, np.ndarray]) -> bool:
+    if not {"model", "keys", "embeddings"} <= set(data):
+        return False
+    keys, embeddings = data["keys"], data["embeddings"]
+    shaped = keys.ndim == 1 and embeddings.ndim == 2 and len(keys) == len(embeddings)
+    return shaped and embeddings.dtype == np.float32 and bool(np.isfinite(embeddings).all())
+
+
 def _cached(
     searcher: Searcher, paths: list[pathlib.Path], cache: str
 ) -> tuple[list[pathlib.Path], np.ndarray]:
@@ -194,9 +206,7 @@ def _cached(
     known: dict[str, np.ndarray] = {}
     if cache and pathlib.Path(cache).exists():
         data = untrusted.load_npz(cache)
-        if not {"model", "keys", "embeddings"} <= set(data) or (
-            len(data["keys"]) != len(data["embeddings"])
-        ):
+        if not _is_cache(data):
             raise ValueError(f"--cache={cache}: is no cache of this script; delete it")
         if str(data["model"]) == searcher.digest:
             known = dict(zip(data["keys"].tolist(), data["embeddings"], strict=True))
@@ -234,7 +244,7 @@ def main(argv: list[str]) -> None:
     """Fills the settings from the flags, searches and prints."""
     common_flags.reject_positional(argv)
     for name, score in run(settings_flags.read(Settings)):
-        print(f"{score:.4f}\t{name}")
+        print(f"{score:.4f}\t{printable(name)}")
 
 
 if __name__ == "__main__":

@@ -96,13 +96,13 @@ def contact_sheet(
         raise ValueError(f"{len(pictures)} pictures and {len(captions)} captions")
     rows = -(-len(pictures) // columns)
     figure = Figure(figsize=(2.6 * columns, 2.9 * rows + 0.6), layout="constrained")
-    figure.suptitle(title, wrap=True)
+    figure.suptitle(title, wrap=True, parse_math=False)
     grid = figure.subplots(rows, columns, squeeze=False).ravel()
     for axes in grid:
         axes.set_axis_off()
     for axes, picture, caption in zip(grid, pictures, captions, strict=False):
         axes.imshow(picture)
-        axes.set_title(caption, fontsize=8, wrap=True)
+        axes.set_title(caption, fontsize=8, wrap=True, parse_math=False)
     return figure
 
 
@@ -117,10 +117,11 @@ def answer_sheet(picture: np.ndarray, answers: Sequence[str], *, title: str = ""
     wrapped = [textwrap.fill(one, _LINE, subsequent_indent="          ") for one in answers]
     lines = sum(one.count("\n") + 1 for one in wrapped)
     figure = Figure(figsize=(11, max(4.5, 0.25 * lines + 0.8)), layout="constrained")
-    figure.suptitle(title, wrap=True)
+    figure.suptitle(title, wrap=True, parse_math=False)
     left, right = figure.subplots(1, 2, width_ratios=[2, 3])
     left.imshow(picture)
-    right.text(0, 1, "\n".join(wrapped), va="top", fontsize=10, transform=right.transAxes)
+    how = {"va": "top", "fontsize": 10, "transform": right.transAxes, "parse_math": False}
+    right.text(0, 1, "\n".join(wrapped), **how)
     for axes in (left, right):
         axes.set_axis_off()
     return figure

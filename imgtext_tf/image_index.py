@@ -7,11 +7,13 @@ a stopped update goes on behind its last part; photos that changed are embedded 
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import logging
 import os
 import pathlib
+import stat
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -117,15 +119,15 @@ def update(
             stamps = [there[name] for name in names]
             _write_part(folder / f"part-{number:06d}.npz", names, stamps, vectors)
             number += 1
-    _count_bad(folder, root, there, most_bad)
-    return _open(folder, root, there)
+    indexed = _read_parts(folder)
+    _count_bad(indexed, root, there, most_bad)
+    return _open(folder, root, indexed, there)
 
 
 def _count_bad(
-    folder: pathlib.Path, root: pathlib.Path, there: dict[str, tuple], most: float
+    known: dict[str, tuple], root: pathlib.Path, there: dict[str, tuple], most: float
 ) -> None:
     """Says how many photos are not in the index, and raises if they are more than a share."""
-    known = _read_parts(folder)
     bad = [
         name for name, stamp in there.items()
         if known.get(name, (None,))[0] != stamp or not np.any(known[name][1])
@@ -151,8 +153,9 @@ def load(folder: str | os.PathLike) -> tuple[ImageIndex, dict[str, Any]]:
     if not (folder / "index.json").exists():
         raise ImageIndexError(f"{folder}: is no index; make one with --images=<folder of photos>")
     made_by = _description(folder / "index.json")
-    root = pathlib.Path(made_by["root"])
-    return _open(folder, root, _photos(root)), made_by
+    root, known = pathlib.Path(made_by["root"]), _read_parts(folder)
+    # Only what the parts name is looked at, and only below the root, whatever the index says it is.
+    return _open(folder, root, known, _stamps(root, known)), made_by
 
 
 def _description(path: pathlib.Path) -> dict[str, Any]:
@@ -169,8 +172,12 @@ def _description(path: pathlib.Path) -> dict[str, Any]:
         raise ImageIndexError(f"{error}; index the photos again in another folder") from error
 
 
-def _open(folder: pathlib.Path, root: pathlib.Path, there: dict[str, tuple]) -> ImageIndex:
-    known = _read_parts(folder)
+def _open(
+    folder: pathlib.Path,
+    root: pathlib.Path,
+    known: dict[str, tuple[tuple[int, int], np.ndarray]],
+    there: dict[str, tuple[int, int]],
+) -> ImageIndex:
     kept = [
         name for name in sorted(known)
         if known[name][0] == there.get(name) and np.any(known[name][1])
@@ -184,12 +191,22 @@ def _open(folder: pathlib.Path, root: pathlib.Path, there: dict[str, tuple]) -> 
 
 def _photos(root: pathlib.Path) -> dict[str, tuple[int, int]]:
     """Name -> (bytes, time of change) of the photos below a folder, sorted by name."""
+    paths = sorted(path for path in root.rglob("*") if path.suffix.lower() in SUFFIXES)
+    return _stamps(root, (path.relative_to(root).as_posix() for path in paths))
+
+
+def _stamps(root: pathlib.Path, names: Iterable[str]) -> dict[str, tuple[int, int]]:
+    """Name -> (bytes, time of change) of those that are files below a folder."""
     found = {}
-    for path in sorted(root.rglob("*")):
+    for name in names:
+        path = pathlib.PurePosixPath(name)
+        if path.is_absolute() or ".." in path.parts:
+            continue
         # A loop of links is none; what a link leads to may be a file.
-        if path.suffix.lower() in SUFFIXES and path.is_file():
-            status = path.stat()
-            found[path.relative_to(root).as_posix()] = (status.st_size, status.st_mtime_ns)
+        with contextlib.suppress(OSError, ValueError):
+            status = os.stat(root / path)
+            if stat.S_ISREG(status.st_mode):
+                found[name] = (status.st_size, status.st_mtime_ns)
     return found
 
 
@@ -202,6 +219,8 @@ def _read_parts(folder: pathlib.Path) -> dict[str, tuple[tuple[int, int], np.nda
             names, stamps, vectors = (part[name] for name in ("names", "stamps", "vectors"))
             if vectors.ndim != 2 or not np.isfinite(vectors).all():
                 raise ValueError(f"has vectors {vectors.shape} {vectors.dtype}, or not finite ones")
+            if names.dtype.kind != "U" or stamps.shape != (len(names), 2):
+                raise ValueError(f"has names {names.dtype} and stamps {stamps.shape}")
             for name, stamp, vector in zip(names.tolist(), stamps.tolist(), vectors, strict=True):
                 known[name] = (tuple(stamp), vector)
         except (KeyError, TypeError, ValueError) as error:

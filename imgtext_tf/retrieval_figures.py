@@ -64,7 +64,8 @@ def ranking_sheet(rows: Sequence[Ranking], *, columns: int = 7, title: str = "")
     for row, height in zip(rows, lines, strict=True):
         first = grid[start, 0]
         if row.query is None:
-            first.text(0.5, 0.5, row.title, ha="center", va="center", color=_QUERY, wrap=True)
+            how = {"ha": "center", "va": "center", "wrap": True, "parse_math": False}
+            first.text(0.5, 0.5, row.title, color=_QUERY, **how)
         else:
             first.imshow(row.query)
             first.set_title(_cut(row.title, 26), size=8, color=_QUERY, parse_math=False)

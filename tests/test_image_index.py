@@ -1,5 +1,8 @@
 """The index of a folder of photos: made once, brought up to date, resumed, refused."""
 
+import json
+import os
+
 import numpy as np
 import pytest
 
@@ -130,3 +133,39 @@ def test_too_many_bad_photos_are_refused(tmp_path, photos, caplog):
         tmp_path / "index", photos, embed_again, made_by={"model": "m"}, most_bad=0.7
     )
     assert len(index.names) == 3 and not calls
+
+
+def test_an_index_that_lies_leads_nowhere(tmp_path, photos, monkeypatch):
+    update(tmp_path, photos)
+    description, part = tmp_path / "index" / "index.json", tmp_path / "index" / "part-000000.npz"
+    (tmp_path / "secret.jpg").write_text("1 0")
+    status = os.stat(tmp_path / "secret.jpg")
+    stamp = [status.st_size, status.st_mtime_ns]
+    names = ["../secret.jpg", str(tmp_path / "secret.jpg"), "sub/../../secret.jpg"]
+    with open(part, "wb") as file:
+        np.savez(file, names=np.array(names), stamps=[stamp] * 3, vectors=np.eye(3, 2, k=-1) + 1)
+    # Nor is the whole disk walked, where the folder is said to be all of it.
+    monkeypatch.setattr(image_index, "_photos", lambda root: pytest.fail("walked"))
+    for root in (str(photos), "/"):
+        description.write_text(json.dumps(json.loads(description.read_text()) | {"root": root}))
+        with pytest.raises(image_index.ImageIndexError, match="none of its photos is in"):
+            image_index.load(tmp_path / "index")
+    for wrong in ({"names": np.arange(3)}, {"stamps": np.zeros(3)}, {"vectors": np.ones([2, 2])}):
+        with open(part, "wb") as file:
+            whole = {"names": names, "stamps": [stamp] * 3, "vectors": np.ones([3, 2])}
+            np.savez(file, **(whole | wrong))
+        with pytest.raises(image_index.ImageIndexError, match="part-000000.npz: is damaged"):
+            image_index.load(tmp_path / "index")
+
+
+def test_photos_of_strange_names_and_none_at_all(tmp_path, photos):
+    strange = [b"a\\b.jpg", b"\xff\xfe.jpg", b"C:x.jpg", b"a\nb.jpg", b"...jpg"]
+    for name in strange:
+        with open(os.path.join(os.fsencode(photos), name), "w") as file:
+            file.write("1 1")
+    os.mkfifo(photos / "pipe.jpg")
+    (photos / "loop.jpg").symlink_to(photos / "loop.jpg")
+    (photos / "sub" / "up").symlink_to(photos)
+    made = update(tmp_path, photos).names
+    assert {os.fsencode(name) for name in made} == {*strange, b"a.jpg", b"c.jpg", b"sub/b.PNG"}
+    assert image_index.load(tmp_path / "index")[0].names == made

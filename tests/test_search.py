@@ -171,12 +171,29 @@ def test_wrong_entries_are_named():
         search.build("ivf", ["a", "b"], np.eye(2), cells=3)
 
 
+def test_a_flipped_bit_is_no_other_answer(index, tmp_path):
+    index.save(tmp_path)
+    for path in sorted(path for path in tmp_path.rglob("*") if path.is_file()):
+        if path.name == "index.json":
+            continue
+        whole = path.read_bytes()
+        path.write_bytes(whole[:-3] + bytes([whole[-3] ^ 1]) + whole[-2:])
+        with pytest.raises(search.SearchError, match=f"{path.name} is damaged"):
+            search.load(tmp_path)
+        path.write_bytes(whole)
+    assert len(search.load(tmp_path)) == len(index)
+
+
 def test_a_half_saved_index_is_none(tmp_path):
     index = search.build("exact", IDS[:9], VECTORS[:9])
     index.save(tmp_path)
+    (tmp_path / "cells.npz").write_text("of another back end that stood here before")
+    assert len(search.load(tmp_path)) == 9
     (tmp_path / "ids.txt").write_text("one\n")
-    with pytest.raises(search.SearchError, match="1 ids for vectors"):
+    with pytest.raises(search.SearchError, match="ids.txt is damaged, or of another index"):
         search.load(tmp_path)
+    with pytest.raises(search.SearchError, match="1 ids for vectors"):
+        search.load(tmp_path, mmap=True)
     (tmp_path / "index.json").unlink()
     with pytest.raises(search.SearchError, match="no saved index"):
         search.load(tmp_path)
@@ -206,6 +223,7 @@ def test_more_probes_find_more():
 def test_options_are_saved_as_json(tmp_path):
     search.build("ivf", IDS[:90], VECTORS[:90], cells=5, probes=2).save(tmp_path)
     meta = json.loads((tmp_path / "index.json").read_text())
+    assert sorted(meta.pop("sha256")) == ["cells.npz", "ids.txt", "vectors.npy"]
     assert meta == {
         "backend": "ivf",
         "options": {"cells": 5, "probes": 2, "seed": 0},

@@ -28,8 +28,15 @@ def check_index(index: Mapping[str, Any], columns: Collection[str]) -> None:
         kinds = "S" if name in ("id", "image_id", "relation", "source") else "iu"
         if column.shape != (count,) or column.dtype.kind not in kinds:
             raise ValueError(f"column {name!r} has {column.dtype} {column.shape}")
-    if count and min(index["offset"].min(), index["size"].min()) < 0:
-        raise ValueError("a record lies before the file")
+        if kinds == "S":
+            np.ascontiguousarray(column).tobytes().decode("utf-8")
+        elif count and column.min() < 0:
+            raise ValueError(f"column {name!r} has a number below 0")
+    # One by one: their sum may be too large for its type.
+    last = max((int(index[name].max()) for name in ("offset", "size")), default=0) if count else 0
+    whole = index["meta"]["bytes"]
+    if last > whole or (count and int((index["offset"] + index["size"]).max()) > whole):
+        raise ValueError(f"a record lies behind the {whole} bytes of the file")
     texts = index["texts"]
     if texts is not None and not (
         isinstance(texts, list)

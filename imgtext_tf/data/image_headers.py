@@ -10,6 +10,10 @@ import struct
 
 # Decoders unpack all frames of a GIF, a byte a pixel, though the first one is used.
 _FRAMES = 4
+# A JPEG may hold its pixels in many scans, and each costs a pass over all of them, however short it
+# is. Photos of today's sizes have a dozen.
+_PASSES = 32
+_SCAN = b"\xff\xda"
 # The JPEG markers of frames (SOF0 to SOF15 but for DHT, JPG and DAC), and those without a length.
 _SOF = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _BARE = frozenset((0x01, *range(0xD0, 0xD9)))
@@ -38,6 +42,12 @@ def check(data: bytes, max_pixels: int) -> None:
         )
     if frames > _FRAMES * max_pixels:
         raise ImageError(f"the frames of the image have {frames} pixels; keep the first one only")
+    # Among pixels no marker can stand by chance; counting is dear only where it could be too many.
+    most = _PASSES * max_pixels // (height * width)
+    if data[:2] == b"\xff\xd8" and len(data) > most * len(_SCAN):
+        if (scans := data.count(_SCAN)) > most:
+            raise ImageError(f"the {height} x {width} pixels of the image come in {scans} scans; "
+                             "save it again")  # fmt: skip
 
 
 def _announced(data: bytes) -> tuple[int, int, int]:

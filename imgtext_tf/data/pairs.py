@@ -87,8 +87,8 @@ def clean_sentences(text: str | Sequence[str]) -> tuple[str, ...]:
     return sentences
 
 
-def _printable(name: object) -> str:
-    """A name that can be written as UTF-8 on one line."""
+def printable(name: object) -> str:
+    """A name that can be written as UTF-8 on one line, such as that of a file, which is bytes."""
     text = str(name).encode("utf-8", "backslashreplace").decode("utf-8")
     return "".join(c if c.isprintable() else " " for c in text)
 
@@ -107,7 +107,7 @@ def _of_jsonl(path: pathlib.Path, root: pathlib.Path) -> Iterator[Item]:
             given = record.get("id")
             if isinstance(given, list | dict | bool):
                 raise ValueError(f"the id {given!r:.80} is no name")
-            name = _printable(number if given is None or given == "" else given)
+            name = printable(number if given is None or given == "" else given)
             yield Pair(name, untrusted.below(root, record["image"], absolute=True), record["text"])
         except KeyError as error:
             yield BadRecord(name, f"line {number} lacks the field {error}")
@@ -124,7 +124,7 @@ def _of_folder(folder: pathlib.Path) -> Iterator[Item]:
             suffixes.setdefault(stem, []).append(suffix)
         for stem in sorted(suffixes):
             path = os.path.join(directory, stem)
-            name = _printable(os.path.relpath(path, folder).replace(os.sep, "/"))
+            name = printable(os.path.relpath(path, folder).replace(os.sep, "/"))
             pictures = sorted(s for s in suffixes[stem] if s.lower() in IMAGE_SUFFIXES)
             texts = [s for s in suffixes[stem] if s.lower() == _TEXT_SUFFIX]
             if len(pictures) == 1 and texts:

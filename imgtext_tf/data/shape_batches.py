@@ -48,7 +48,13 @@ def image_batches(
     for place, (number, row) in enumerate(rows):
         data = readers[number].read(np.array([row]))[0]
         record = examples.from_bytes(readers[number].record_kind, data)
-        shape = scaled_shape(record["height"], record["width"], longest_side)
+        height, width = record["height"], record["width"]
+        if min(height, width) < 1 or height * width > images.MAX_PIXELS:
+            raise images.ImageError(
+                f"the image of {record['id']!r} is said to have {height} x {width} pixels; verify "
+                "the shards or build them again"
+            )
+        shape = scaled_shape(height, width, longest_side)
         loaded.append((shape, place, record["image"], record["id"]))
     loaded.sort(key=lambda one: one[:2])
     for _, group in itertools.groupby(loaded, key=lambda one: one[0]):

@@ -16,6 +16,8 @@ from imgtext_tf.runs.directory import RunDirectory
 from imgtext_tf.runs.files import RunError, read_json, read_words
 from imgtext_tf.runs.saved_settings import read_settings
 
+_LARGEST_SIDE = 8192  # pixels of what a model sees; a file that says more would fill the memory
+
 
 @dataclasses.dataclass(frozen=True)
 class Run:
@@ -71,6 +73,7 @@ def load(run_dir: str | os.PathLike, which: str = "best") -> Run:
                           (calibration, run.calibration_file)):  # fmt: skip
         if not isinstance(content, dict):
             raise RunError(f"{file} holds no JSON object")
+    _check_images(preprocessing, run.preprocessing_file)
     temperature = calibration.get("temperature", 1.0)
     if not isinstance(temperature, float | int) or not 0 < temperature < float("inf"):
         raise RunError(f"{run.calibration_file}: the temperature is {temperature!r:.80}")
@@ -82,6 +85,20 @@ def load(run_dir: str | os.PathLike, which: str = "best") -> Run:
         preprocessing=preprocessing,
         calibration=calibration,
     )
+
+
+def _check_images(preprocessing: dict[str, Any], file: Path) -> None:
+    """Sees that images are not scaled to nothing, or to more than any machine holds."""
+    sizes = preprocessing.get("image_size", 1)
+    sides = [*(sizes if isinstance(sizes, list) else [sizes])]
+    # 0 leaves an image's longest side as it is.
+    sides.append(preprocessing.get("longest_side") or 1)
+    fraction = preprocessing.get("central_fraction", 1)
+    whole = all(type(side) is int and 1 <= side <= _LARGEST_SIDE for side in sides)
+    if not whole or type(fraction) not in (int, float) or not 0 < fraction <= 1:
+        raise RunError(f"{file}: its images, {sizes!r:.80}, longest side {sides[-1]!r:.80}, "
+                       f"fraction {fraction!r:.80}, are not those of a model: copy it again from "
+                       "where the run was trained")  # fmt: skip
 
 
 def _load_whole(run: RunDirectory, path: Path, name: str) -> keras.Model:

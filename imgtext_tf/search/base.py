@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import abc
 import functools
+import hashlib
 import json
 import os
 import pathlib
@@ -177,6 +178,7 @@ class Index(abc.ABC):
             np.save(made / _VECTORS, self.vectors)
             self._save(made)
             meta = {"backend": self.backend, "options": self.options, "size": len(self)}
+            meta["sha256"] = {name: _sha256(made / name) for name in _files_of(made)}
             (made / _META).write_text(json.dumps(meta, indent=1), encoding="utf-8")
             (folder / _META).unlink(missing_ok=True)
             for path in sorted(made.iterdir(), key=lambda path: path.name == _META):
@@ -226,12 +228,19 @@ def load_index(kind: type[Index], directory: str | os.PathLike, *, mmap: bool = 
     folder = pathlib.Path(directory)
     meta = read_description(folder)
     try:
+        # A flipped bit is a wrong answer, or a crash of another library. Maps stay unread.
+        right = {} if mmap else meta.get("sha256", {})
+        for name in _files_of(folder):
+            if name in right and right[name] != _sha256(folder / name):
+                raise ValueError(f"{name} is damaged, or of another index")
         vectors = untrusted.load_npy(folder / _VECTORS, mmap=mmap)
         ids = untrusted.read_bytes(folder / _IDS, most=None).decode("utf-8").split("\n")[:-1]
         if vectors.ndim != 2 or not len(ids) == len(vectors) == meta["size"]:
             raise ValueError(f"{len(ids)} ids for vectors {vectors.shape}")
         if len(set(ids)) < len(ids) or vectors.dtype != np.float32:
             raise ValueError(f"an id stands twice, or the vectors are {vectors.dtype}")
+        if not mmap and not np.isfinite(vectors).all():
+            raise ValueError("a vector is not finite")
         index = kind(ids, vectors, **meta["options"])
         index._load(folder, mmap)
     except SearchError:
@@ -239,6 +248,18 @@ def load_index(kind: type[Index], directory: str | os.PathLike, *, mmap: bool = 
     except (OSError, RuntimeError, ValueError, TypeError, KeyError) as error:
         raise SearchError(f"{folder}: no whole index ({error}); save it again") from error
     return index
+
+
+def _files_of(folder: pathlib.Path) -> list[str]:
+    """The files of an index but its description, as names below the folder."""
+    paths = (path for path in folder.rglob("*") if path.is_file() and path.name != _META)
+    names = (path.relative_to(folder) for path in paths)
+    return sorted(name.as_posix() for name in names if not name.parts[0].startswith("."))
+
+
+def _sha256(path: pathlib.Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def read_description(directory: str | os.PathLike) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 
 import numpy as np
 import tensorflow as tf
@@ -31,8 +32,8 @@ class IvfIndex(Index):
 
     def __init__(self, ids, vectors, *, cells=None, probes=None, seed=0):
         """See the class and `Index`."""
-        cells = cells or max(1, round(math.sqrt(len(ids))))
-        probes = probes or min(cells, max(8, cells // 16))
+        cells = operator.index(cells or max(1, round(math.sqrt(len(ids)))))
+        probes = operator.index(probes or min(cells, max(8, cells // 16)))
         if not 1 <= probes <= cells <= len(ids):
             raise SearchError(f"probes {probes}, cells {cells}, entries {len(ids)}: each may be "
                               "at most the next")  # fmt: skip
@@ -72,6 +73,7 @@ class IvfIndex(Index):
         if (
             self.centres.shape != (cells, self.dim)
             or self.centres.dtype != np.float32
+            or not np.isfinite(self.centres).all()
             or self.cell_of.shape != (len(self),)
             or self.cell_of.dtype.kind != "i"
             or self.cell_of.min() < 0

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
+import math
 import os
 import zipfile
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -83,10 +86,11 @@ def load_model(path: str | os.PathLike) -> Any:
     path = os.fspath(path)
     try:
         local = filesystem.local_copy(path)
-        os.stat(local)
+        size = os.stat(local).st_size
         if zipfile.is_zipfile(local):
-            _check_archive(local)
-        model = keras.saving.load_model(local, compile=False, safe_mode=True)
+            size = _check_archive(local)
+        with _weights_of_at_most(size + _SMALL):
+            model = keras.saving.load_model(local, compile=False, safe_mode=True)
         if not isinstance(model, keras.Model):
             raise DamagedError(f"it holds a {type(model).__name__}")
         return model
@@ -101,6 +105,32 @@ def load_model(path: str | os.PathLike) -> Any:
         raise DamagedError(f"{path}: is no Keras model ({_short(error)})") from error
 
 
+@contextlib.contextmanager
+def _weights_of_at_most(most: int) -> Iterator[None]:
+    """Refuses models whose layers want more weights than their file can hold a byte each of.
+
+    A few letters announce a layer of any size, which Keras makes before it looks for its weights.
+    """
+    import keras
+
+    wanted, add_weight = 0, keras.Layer.add_weight
+
+    def counted(layer: Any, *args: Any, **kwargs: Any) -> Any:
+        nonlocal wanted
+        shape = kwargs.get("shape", args[0] if args else ())
+        sides = shape if isinstance(shape, list | tuple) else [shape]
+        wanted += math.prod(side for side in sides if isinstance(side, int))
+        if wanted > most:
+            raise DamagedError(f"its layers want {wanted} weights or more, its file holds fewer")
+        return add_weight(layer, *args, **kwargs)
+
+    keras.Layer.add_weight = counted  # there is no other place between a layer's shape and memory
+    try:
+        yield
+    finally:
+        keras.Layer.add_weight = add_weight
+
+
 def load_weights(model: Any, path: str | os.PathLike) -> None:
     """Loads a file of weights into a Keras model.
 
@@ -113,14 +143,15 @@ def load_weights(model: Any, path: str | os.PathLike) -> None:
         raise DamagedError(f"{path}: holds no weights of {model.name} ({_short(error)})") from error
 
 
-def _check_archive(path: str) -> None:
-    """Compares the check sums, which Keras does not, and the size that it would unpack to."""
+def _check_archive(path: str) -> int:
+    """Compares the check sums, which Keras does not, and gives the size that it unpacks to."""
     with zipfile.ZipFile(path) as archive:
         unpacked = sum(member.file_size for member in archive.infolist())
         if unpacked > _EXPANSION * os.path.getsize(path) + _SMALL:
             raise DamagedError(f"it would unpack to {unpacked} bytes")
         if name := archive.testzip():
             raise DamagedError(f"{name} in it is damaged")
+    return unpacked
 
 
 def _short(error: Exception) -> str:

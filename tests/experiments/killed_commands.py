@@ -13,7 +13,13 @@ from collections.abc import Callable
 
 import keras
 
-from experiments import phrase_experiment, phrase_flags, train_query_encoder, train_retrieval
+from experiments import (
+    export_embeddings,
+    phrase_experiment,
+    phrase_flags,
+    train_query_encoder,
+    train_retrieval,
+)
 from experiments.retrieval_flags import Settings as RetrievalSettings
 from tests.experiments import relation_data_set, retrieval_data_set, shah_data_set
 from tests.tfrecords_tools import conftest as raw_sources
@@ -78,6 +84,12 @@ def trained_phrases(path):
         num_sampled=4, batch_size=24, max_steps=4, checkpoint_every=4, eval_split="val",
     )  # fmt: skip
     phrase_experiment.run(settings)
+
+
+@once
+def exported_phrases(path):
+    run_dir, data = trained_phrases(path.parent), phrase_data(path.parent) / "queries"
+    export_embeddings.run(export_embeddings.Settings(str(run_dir), str(data), str(path)))
 
 
 @once
@@ -226,6 +238,19 @@ BUILDERS: dict[str, Callable[[pathlib.Path], str]] = {
     "labels": lambda root: (
         f"tfrecords_tools.build_labels --output_dir={{}} --webvision_dir={phrase_data(root)}/info "
         f"--images_dir={phrase_data(root)}/photos"
+    ),
+    "feature_cache": lambda root: (
+        f"experiments.cache_features --model=phrases {SMALL} --output_dir={{}}/features "
+        f"--data_dir={phrase_data(root) / 'queries'}"
+    ),
+    "embeddings": lambda root: (
+        f"experiments.export_embeddings --run_dir={trained_phrases(root)} --batch_size=8 "
+        f"--data_dir={phrase_data(root) / 'queries'} --output_dir={{}}/vectors"
+    ),
+    "prototypes": lambda root: (
+        f"experiments.make_prototypes --run_dir={trained_phrases(root)} "
+        f"--data_dir={phrase_data(root) / 'queries'} --embeddings_dir={exported_phrases(root)} "
+        "--output_dir={}/prototypes"
     ),
     "image_index": lambda root: (
         f"experiments.search_images --run_dir={trained_retrieval(root)} --index={{}}/index "

@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterable
 import numpy as np
 import tensorflow as tf
 
-from imgtext_tf import annotation, prototypes, search
-from imgtext_tf.data import associations, examples, pairs, precomputed, shards
+from imgtext_tf import annotation, image_index, prototypes, search
+from imgtext_tf.data import associations, embeddings, examples, pairs, precomputed, shards
 from imgtext_tf.data.captions import CaptionError
 from tfrecords_tools.readers import (
     ads,
@@ -260,11 +260,49 @@ def _read_shard(folder):
 def _search_index() -> dict[str, bytes]:
     with tempfile.TemporaryDirectory() as folder:
         search.build("ivf", ["a", "b", "c"], np.eye(3, dtype=np.float32), cells=2).save(folder)
-        return {p.name: p.read_bytes() for p in pathlib.Path(folder).iterdir()}
+        files = {p.name: p.read_bytes() for p in pathlib.Path(folder).iterdir()}
+        # Without the digests, which would keep damage from what reads the files.
+        meta = json.loads(files["index.json"])
+        del meta["sha256"]
+        return files | {"index.json": _json(meta)}
 
 
 def _read_search_index(folder):
     search.load(folder).search(np.ones([1, 3], np.float32), 1)
+    return []
+
+
+def _image_index() -> dict[str, bytes]:
+    with tempfile.TemporaryDirectory() as folder:
+        files = {"photos/a.jpg": JPEG, "photos/b.jpg": JPEG + b" "}
+        for name, data in files.items():
+            path = pathlib.Path(folder, name)
+            path.parent.mkdir(exist_ok=True)
+            path.write_bytes(data)
+        _read_image_index(folder)
+        made = pathlib.Path(folder, "index").iterdir()
+        return files | {f"index/{path.name}": path.read_bytes() for path in made}
+
+
+def _read_image_index(folder):
+    def embed(paths):
+        return list(range(len(paths))), np.eye(len(paths), 3, dtype=np.float32)
+
+    image_index.update(f"{folder}/index", f"{folder}/photos", embed, made_by={"model": "m"})
+    image_index.load(f"{folder}/index")[0].best(np.ones(3), 2)
+    return []
+
+
+def _embeddings() -> dict[str, bytes]:
+    with tempfile.TemporaryDirectory() as folder:
+        path = embeddings.shard_path(folder, "train", 0, 1)
+        info = embeddings.write_shard(path, ["a", "b"], np.eye(2))
+        embeddings.write_manifest(folder, build={}, kind="real", infos=[info])
+        return {p.name: p.read_bytes() for p in pathlib.Path(folder).iterdir()}
+
+
+def _read_embeddings(folder):
+    list(embeddings.EmbeddingShards(folder))
     return []
 
 
@@ -286,6 +324,10 @@ _VEMPALA = (
     "image_notadds_text_repr,image_notadds_text_notrepr\n1,1,1,1,0,0,0\n2,0,0,0,0,0,1\n"
 )
 _CLUE = "url\tcaption\tVisible\tSubjective\tAction\tStory\tMeta\tIrrelevant\tOther\n"
+_CITE = (
+    "Index|stim_id|stim_txt|qimg|q2_resp|q3_resp|q5_resp\n"
+    "1|a|Cut it.|cake_1_0.jpg|True|False|True\n2|b|Bake it.|cake_2_0.jpg|False|False|False\n"
+)
 _ANNOTATIONS = "pair,annotator,label\np1,ann,Anchorage\np1,bob,Unsure\n"
 
 SOURCES = {
@@ -323,6 +365,9 @@ SOURCES = {
         {"a.csv": _VEMPALA.encode(), "t.tsv": b"1\tA dog.\n2\tA cat.\n"},
         lambda f: relation_sets.vempala(f"{f}/a.csv", f"{f}/t.tsv"),
     ),
+    "cite": Source(
+        {"data.csv": _CITE.encode()}, lambda f: relation_sets.cite(f"{f}/data.csv")
+    ),
     "clue": Source(
         {"a.tsv": (_CLUE + "https://x/1\tA dog.\t1\t0\t0\t0\t0\t0\t0\n").encode()},
         lambda f: relation_sets.clue(f"{f}/a.tsv"),
@@ -348,5 +393,9 @@ SOURCES = {
     "data set": Source(_data_set(), _read_data_set, (shards.ShardError, examples.ExampleError)),
     "shard": Source(_data_set(), _read_shard, (shards.ShardError,)),
     "search index": Source(_search_index(), _read_search_index, (search.SearchError,)),
+    "image index": Source(
+        _image_index(), _read_image_index, (image_index.ImageIndexError, shards.ShardError)
+    ),
+    "embeddings": Source(_embeddings(), _read_embeddings, (shards.ShardError,)),
     "prototypes": Source(_prototypes(), _read_prototypes, (ValueError,)),
 }  # fmt: skip

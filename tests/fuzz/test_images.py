@@ -55,6 +55,15 @@ def jpeg_bomb(side: int = 60_000) -> bytes:
     return bytes(data[:place] + b"\x00garbage\xff\xff\xff" + data[place:])
 
 
+def scans_bomb(side: int = 9_000, scans: int = 5_000) -> bytes:
+    """A progressive JPEG whose last scan, of no more than "nothing changes", stands there often."""
+    data = bytearray(IMAGES["progressive"])
+    place = data.index(b"\xff\xc2")
+    data[place + 5 : place + 9] = struct.pack(">HH", side, side)
+    last = bytes(data[data.rindex(b"\xff\xda") : -2])
+    return bytes(data[:-2]) + last * scans + bytes(data[-2:])
+
+
 def gif_bomb(side: int = 60_000, frames: int = 1) -> bytes:
     """A screen of 1 x 1, and frames that are larger."""
     screen = b"GIF89a" + struct.pack("<HHBBB", 1, 1, 0x80, 0, 0) + bytes(6)
@@ -74,6 +83,7 @@ BOMBS = {
     "gif": gif_bomb(),
     "many frames": gif_bomb(9_000, 20),
     "bmp": bmp_bomb(),
+    "scans": scans_bomb(),
 }
 
 
@@ -88,6 +98,13 @@ def test_a_bomb_is_refused_before_it_is_decoded(kind, monkeypatch):
     message = common_flags.data_fault(found.value)
     assert message.startswith("the image of 'r7' cannot be decoded") and "pixels" in message
     assert not common_flags.data_fault(tf.errors.InternalError(None, None, "out of luck"))
+
+
+def test_a_photo_in_many_scans_is_none_in_too_many():
+    data = scans_bomb(side=9, scans=200)
+    assert images.check_image(data) == (9, 9)
+    with pytest.raises(images.ImageError, match="of the image come in 2.. scans"):
+        images.check_image(data, max_pixels=81 * 6)
 
 
 def test_headers_say_what_the_decoder_finds():

@@ -91,6 +91,27 @@ def test_no_code_of_a_model_file_is_run(tmp_path):
     lambdas.save(tmp_path / "backbone.keras")
     with pytest.raises(ValueError, match="backbone.keras: holds a Lambda layer"):
         encoders.image_encoder(str(tmp_path / "backbone.keras"), image_size=8)
+    lambdas.save(tmp_path / "older.h5")
+    with pytest.raises(untrusted.DamagedError, match="older.h5: holds a Lambda layer"):
+        untrusted.load_model(tmp_path / "older.h5")
+
+
+def test_a_model_that_announces_more_weights_than_it_has_is_refused(tmp_path):
+    image = keras.Input([8, 8, 3])
+    keras.Model(image, keras.layers.Dense(7)(image)).save(tmp_path / "small.keras")
+    for number in (10**9, 10**18):
+        with (
+            zipfile.ZipFile(tmp_path / "small.keras") as small,
+            zipfile.ZipFile(tmp_path / "huge.keras", "w") as huge,
+        ):
+            for name in small.namelist():
+                data = small.read(name)
+                if name == "config.json":
+                    data = data.replace(b'"units": 7', b'"units": %d' % number)
+                huge.writestr(name, data)
+        with pytest.raises(untrusted.DamagedError, match="huge.keras: .* weights or more"):
+            untrusted.load_model(tmp_path / "huge.keras")
+    assert untrusted.load_model(tmp_path / "small.keras").count_params() == 28
 
 
 def test_a_model_that_unpacks_to_a_bomb_or_has_a_wrong_sum_is_refused(run_dir, tmp_path):

@@ -61,3 +61,21 @@ def test_vempala_needs_its_tweets(settings):
     changed = convert.dataclasses.replace(settings, dataset="vempala")
     with pytest.raises(base.ReaderError, match="--texts"):
         convert.run(changed)
+
+
+def test_paths_that_lead_anywhere_are_bad_records_and_too_many_end_it(settings, tmp_path):
+    posts = [post | {"url": f"https://x/{n}"} for n, post in enumerate(POSTS[:2])]
+    tricks = [{"id": "../../up"}, {"id": "/etc/passwd"}, {"id": "a\tb"}, {"url": "u\n../x\tv"}]
+    (tmp_path / "val_split_0.json").write_text(json.dumps(posts + [POSTS[2] | t for t in tricks]))
+    for folder in (settings.images_dir, None):
+        allowed = convert.dataclasses.replace(settings, images_dir=folder, max_bad_records=4 / 6)
+        counts = convert.run(allowed)
+        assert counts["bad"] == 4 and counts["written"] == 2
+        assert len((tmp_path / "kruk.jsonl.bad.tsv").read_text().splitlines()) == 4
+        for file in ("urls.tsv", "kruk.jsonl"):
+            text = (tmp_path / file).read_text()
+            assert ".." not in text and "/etc" not in text
+    (tmp_path / "kruk.jsonl").unlink()
+    with pytest.raises(plan.BadRecordsError, match="4 of 6 records are bad"):
+        convert.run(convert.dataclasses.replace(settings, max_bad_records=0.6))
+    assert not (tmp_path / "kruk.jsonl").exists()

@@ -13,11 +13,13 @@ from __future__ import annotations
 
 import hashlib
 import os
+import struct
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 from imgtext_tf import filesystem, untrusted
 from imgtext_tf.data.files import write_file
+from imgtext_tf.data.shard_files import FOOTER_BYTES, HEADER_BYTES
 from tfrecords_tools.readers import base, jsonl
 
 FIELDS = ("image", "text", "label", "cmi", "sc", "stat", "id", "group", "split", "source", "swaps")
@@ -137,14 +139,29 @@ def _image_file(data: bytes, root: str) -> str:
     return name
 
 
+def _check_lengths(local: str, path: str) -> None:
+    """TensorFlow takes the memory that a record announces before it looks whether it is there."""
+    place, size = 0, untrusted.size_of(local)
+    with open(local, "rb") as file:
+        while len(header := file.read(HEADER_BYTES)) == HEADER_BYTES:
+            (length,) = struct.unpack("<Q", header[:8])
+            if place + length > size:
+                raise base.ReaderError(
+                    f"{path}: the record at byte {place} announces {length} bytes, the file has "
+                    f"{size}; fetch the file again"
+                )
+            place += HEADER_BYTES + length + FOOTER_BYTES
+            file.seek(place)
+
+
 def _tfrecord(path: str) -> Iterator[tuple[str, dict | base.BadRecord]]:
     import tensorflow as tf
     from google.protobuf.message import DecodeError
 
     try:
-        for number, data in enumerate(
-            tf.data.TFRecordDataset(filesystem.local_copy(path)).as_numpy_iterator()
-        ):
+        local = filesystem.local_copy(path)
+        _check_lengths(local, path)
+        for number, data in enumerate(tf.data.TFRecordDataset(local).as_numpy_iterator()):
             name, record = f"{path} record {number}", {}
             try:
                 features = tf.train.Example.FromString(data).features.feature

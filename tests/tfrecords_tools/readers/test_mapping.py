@@ -1,4 +1,5 @@
 import json
+import struct
 
 import pytest
 import tensorflow as tf
@@ -109,3 +110,19 @@ def test_a_record_that_is_no_example_is_bad(tmp_path):
         writer.write(b"\xff\xff no example")
     (item,) = mapping.pairs(path, mapping.parse_mapping(SIMPLE))
     assert isinstance(item, base.BadRecord) and "tf.train.Example" in item.reason
+
+
+def test_a_record_that_announces_a_terabyte_is_named(tmp_path):
+    """With the right check sum of its length, for which TensorFlow would take the memory."""
+    length = struct.pack("<Q", 2**40)
+    crc = 0xFFFFFFFF
+    for byte in length:
+        crc ^= byte
+        for _ in range(8):
+            crc = crc >> 1 ^ (0x82F63B78 if crc & 1 else 0)
+    crc ^= 0xFFFFFFFF
+    masked = ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF
+    (tmp_path / "a.tfrecord").write_bytes(length + struct.pack("<I", masked) + bytes(100))
+    fields = mapping.parse_mapping("image=i,text=t,label=l")
+    with pytest.raises(base.ReaderError, match="byte 0 announces 1099511627776 bytes"):
+        list(mapping.pairs(tmp_path / "a.tfrecord", fields))

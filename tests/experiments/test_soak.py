@@ -1,0 +1,46 @@
+"""The measurement of a long training, on programs that grow and that do not."""
+
+import sys
+
+import pytest
+
+from experiments import soak
+
+# Logs its steps as a training does, and keeps what its first argument says a step, in kB.
+PROGRAM = """
+import os, sys, time
+kept = []
+os.makedirs(os.path.join(sys.argv[2], "tensorboard"))
+for step in range(1, 41):
+    kept.append(b"x" * (1024 * int(sys.argv[1])))
+    print(f"step {100 * step}/4000  9 steps/s", file=sys.stderr, flush=True)
+    time.sleep(0.02)
+with open(os.path.join(sys.argv[2], "tensorboard", "events"), "wb") as file:
+    file.write(bytes(5000))
+time.sleep(0.1)
+"""
+
+
+def measure(tmp_path, kilobytes):
+    words = ("python", "-c", PROGRAM, str(kilobytes), str(tmp_path / "run"))
+    return soak.run(words, str(tmp_path / "run"), seconds=0.01)
+
+
+def test_memory_that_grows_is_told_by_the_thousand_steps(tmp_path):
+    found = measure(tmp_path, 200)
+    # 200 kB in each line of 100 steps.
+    assert found.growth == pytest.approx(2000, rel=0.3)
+    assert found.steps[-1] == 4000 and found.files[-1] == 4
+    table = found.table().splitlines()
+    assert len(table) == 11 and table[-1].split()[::2] == ["4000", "4"]
+
+
+def test_memory_that_stays_does_not_grow(tmp_path):
+    assert abs(measure(tmp_path, 0).growth) < 200
+
+
+def test_a_training_that_fails_is_no_measurement(tmp_path):
+    with pytest.raises(RuntimeError, match="exit code 3.*\n.*no data"):
+        soak.run(
+            (sys.executable, "-c", "print('no data'); raise SystemExit(3)"), str(tmp_path / "run")
+        )
