@@ -26,6 +26,9 @@ _NEWEST = re.compile(r"(^|/)(checkpoint/step-|mining/pool-)\d+\.npz$")
 # Keys of JSON that hold a time, or where something lies.
 _CLOCKS = re.compile(r"(^|_)seconds$|^(environment|command)$|per_second")
 
+# An object of a Keras configuration that stands in several places of it.
+_SHARED = re.compile(rb'("shared_object_id": )(\d+)')
+
 
 def files_of(folder: str | os.PathLike) -> dict[str, pathlib.Path]:
     """The files of an output folder that count: name -> path, sorted.
@@ -106,7 +109,15 @@ def _keras(path: pathlib.Path, folder: str) -> Iterator[tuple[str, Any]]:
                     )
                 yield from arrays.items()
             elif not name.endswith("metadata.json"):
-                yield name, file.read(name)
+                yield name, _numbered(file.read(name))
+
+
+def _numbered(config: bytes) -> bytes:
+    """Keras names shared objects by their addresses: which are the same counts, not where."""
+    numbers: dict[bytes, int] = {}
+    return _SHARED.sub(
+        lambda found: b"%s%d" % (found[1], numbers.setdefault(found[2], len(numbers))), config
+    )
 
 
 def _json(path: pathlib.Path, folder: str) -> Iterator[tuple[str, Any]]:

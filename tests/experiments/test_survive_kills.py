@@ -4,7 +4,9 @@ import json
 import os
 import pathlib
 import re
+import shutil
 import sys
+import zipfile
 
 import numpy as np
 import pytest
@@ -81,7 +83,17 @@ def test_outputs_are_equal_but_for_clocks_and_their_own_name(tmp_path):
         (folder / "log.txt").write_text(name)
     (tmp_path / "one" / "run" / "checkpoint" / "step-000000003.npz").write_bytes(b"older")
     one, two = tmp_path / "one", tmp_path / "two"
+    for name, first, second in (("one", 140, 150), ("two", 88, 7)):
+        with zipfile.ZipFile(tmp_path / name / "run" / "model_best.keras", "w") as file:
+            shared = '[{"shared_object_id": %d}, {"shared_object_id": %d}]'
+            file.writestr("config.json", shared % (first, second))
+            file.writestr("metadata.json", name)
     assert output_comparison.differences(one, two) == []
+    with zipfile.ZipFile(two / "run" / "model_best.keras", "w") as file:
+        file.writestr("config.json", shared % (88, 88))
+    (found,) = output_comparison.differences(one, two)
+    assert found.startswith("run/model_best.keras: config.json is")
+    shutil.copyfile(one / "run" / "model_best.keras", two / "run" / "model_best.keras")
     a = np.array([1, 1, np.nextafter(np.float64(1), 2)])
     np.savez(two / "run" / "checkpoint" / "step-000000005.npz", state=state, a=a)
     (two / "run" / "result.json").write_text('{"metrics": {"x": 1.0}, "file": "?"}')
