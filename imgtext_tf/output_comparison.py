@@ -23,8 +23,9 @@ from imgtext_tf import untrusted
 # Versions and process ids, log lines, events in the order of resumes: a run's story, no result.
 _STORY = re.compile(r"(^|/)(lock|environment\.json|log\.txt[.\d]*|tensorboard/.*)$")
 _NEWEST = re.compile(r"(^|/)(checkpoint/step-|mining/pool-)\d+\.npz$")
-# Keys of JSON that hold a time, or where something lies.
-_CLOCKS = re.compile(r"(^|_)seconds$|^(environment|command)$|per_second")
+# Keys of JSON that hold a time, or where something lies; or the digest of a model's file, in which
+# Keras writes when it was saved. The model itself is compared.
+_CLOCKS = re.compile(r"(^|_)seconds$|^(environment|command|model_sha256)$|per_second")
 
 # An object of a Keras configuration that stands in several places of it.
 _SHARED = re.compile(rb'("shared_object_id": )(\d+)')

@@ -79,6 +79,7 @@ def test_outputs_are_equal_but_for_clocks_and_their_own_name(tmp_path):
         state = json.dumps({"step": 5, "seconds": hash(name)})
         np.savez(folder / "checkpoint" / "step-000000005.npz", state=state, a=np.ones(3))
         result = {"metrics": {"x": float("nan")}, "seconds": hash(name), "file": str(folder)}
+        result["model_sha256"] = f"{hash(name):x}"
         (folder / "result.json").write_text(json.dumps(result))
         (folder / "log.txt").write_text(name)
     (tmp_path / "one" / "run" / "checkpoint" / "step-000000003.npz").write_bytes(b"older")
