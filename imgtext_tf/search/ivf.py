@@ -12,7 +12,7 @@ from imgtext_tf.search.base import Index, SearchError, normalized
 
 _ITERATIONS = 12
 _PER_CELL = 128  # vectors a cell that k-means looks at
-_CANDIDATES_AT_ONCE = 2**19
+_FOUND_AT_ONCE = 2**20  # candidates that a batch of queries keeps from its cells
 
 
 class IvfIndex(Index):
@@ -54,14 +54,11 @@ class IvfIndex(Index):
 
     def _search(self, queries, k):
         self._module = self._module or self.as_module()
-        per_query = max(1, len(self) * self.options["probes"] // self.options["cells"])
-        batch = max(1, _CANDIDATES_AT_ONCE // per_query)
+        batch = max(1, _FOUND_AT_ONCE // (self.options["probes"] * k))
         places = np.full([len(queries), k], -1, np.int64)
         scores = np.full([len(queries), k], -np.inf, np.float32)
         for start in range(0, len(queries), batch):
-            found = self._module.nearest(
-                tf.constant(queries[start : start + batch]), tf.constant(k)
-            )
+            found = self._module.search(tf.constant(queries[start : start + batch]), tf.constant(k))
             width = found["places"].shape[1]
             places[start : start + batch, :width] = found["places"].numpy()
             scores[start : start + batch, :width] = found["scores"].numpy()
@@ -88,7 +85,11 @@ class IvfIndex(Index):
 class IvfModule(tf.Module):
     """`search`(queries [Q, D] float32, k [] int32) -> `places` [Q, k'] int64, `scores` [Q, k'].
 
-    k' is k, or fewer where all probed cells of the batch hold less; -1 and -inf fill up.
+    k' is k, or fewer where the largest cells together hold less; -1 and -inf fill up.
+
+    The vectors lie cell by cell. A batch goes through the cells that any of its queries is near to,
+    each with one product for all of those queries: to gather the cells of each query for itself
+    would take longer than to compare with everything.
     """
 
     def __init__(
@@ -104,12 +105,13 @@ class IvfModule(tf.Module):
         """
         super().__init__(name="ivf_search")
         order = np.argsort(cell_of, kind="stable")
-        ends = np.cumsum(np.bincount(cell_of, minlength=len(centres)))
+        counts = np.bincount(cell_of, minlength=len(centres))
+        self.largest = int(counts.max())
         self.probes = probes
         self.centres = tf.Variable(centres, trainable=False)
         self.vectors = tf.Variable(vectors[order], trainable=False)
         self.places = tf.Variable(order.astype(np.int64), trainable=False)
-        self.bounds = tf.Variable(np.append(0, ends).astype(np.int64), trainable=False)
+        self.bounds = tf.Variable(np.append(0, np.cumsum(counts)).astype(np.int64), trainable=False)
         self.search = tf.function(
             self.nearest,
             input_signature=[
@@ -119,20 +121,38 @@ class IvfModule(tf.Module):
         )
 
     def nearest(self, queries: tf.Tensor, k: tf.Tensor) -> dict[str, tf.Tensor]:
-        """What `search` gives, operation by operation: no graph is built first."""
+        """What `search` gives, for a graph of one's own."""
         queries = tf.math.l2_normalize(queries, -1)
         near = tf.math.top_k(tf.matmul(queries, self.centres, transpose_b=True), self.probes)[1]
-        starts, ends = tf.gather(self.bounds, near), tf.gather(self.bounds, near + 1)
-        ranges = tf.ragged.range(tf.reshape(starts, [-1]), tf.reshape(ends, [-1]))
-        lengths = tf.reduce_sum(ends - starts, 1)  # of each query's candidates
-        candidates = tf.RaggedTensor.from_row_lengths(ranges.flat_values, lengths)
-        rows = tf.gather(self.vectors, candidates.flat_values)
-        own = tf.gather(queries, candidates.value_rowids())
-        products = candidates.with_flat_values(tf.einsum("nd,nd->n", rows, own))
-        scores = products.to_tensor(-np.inf)
-        scores, best = tf.math.top_k(scores, tf.minimum(k, tf.shape(scores)[1]))
-        places = tf.gather(self.places, candidates.flat_values)
-        places = candidates.with_flat_values(places).to_tensor(-1)
+        # The pairs of query and cell, those of one cell together.
+        order = tf.argsort(tf.reshape(near, [-1]), stable=True)
+        cells, _, sizes = tf.unique_with_counts(tf.gather(tf.reshape(near, [-1]), order))
+        ends = tf.cumsum(sizes)
+        owners = tf.gather(queries, order // self.probes)
+        width = tf.minimum(k, self.largest)
+
+        def of_cell(number, scores, places):
+            start, end = self.bounds[cells[number]], self.bounds[cells[number] + 1]
+            own = owners[ends[number] - sizes[number] : ends[number]]
+            products = tf.matmul(own, self.vectors[start:end], transpose_b=True)
+            few = tf.minimum(width, tf.cast(end - start, tf.int32))
+            best, rows = tf.math.top_k(products, few)
+            fill = [[0, 0], [0, width - few]]
+            scores = scores.write(number, tf.pad(best, fill, constant_values=-np.inf))
+            rows = tf.gather(self.places, start + tf.cast(rows, tf.int64))
+            return number + 1, scores, places.write(number, tf.pad(rows, fill, constant_values=-1))
+
+        count = tf.shape(cells)[0]
+        arrays = [
+            tf.TensorArray(dtype, count, infer_shape=False, element_shape=[None, None])
+            for dtype in (tf.float32, tf.int64)
+        ]
+        loop = (tf.constant(0), *arrays)
+        _, *arrays = tf.while_loop(lambda number, *_: number < count, of_cell, loop)
+        # Back to the order of the queries: [Q, probes * width].
+        back, shape = tf.math.invert_permutation(order), [tf.shape(queries)[0], self.probes * width]
+        scores, places = (tf.reshape(tf.gather(one.concat(), back), shape) for one in arrays)
+        scores, best = tf.math.top_k(scores, tf.minimum(k, shape[1]))
         return {"places": tf.gather(places, best, batch_dims=1), "scores": scores}
 
 
