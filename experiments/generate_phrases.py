@@ -75,7 +75,8 @@ def main(argv: list[str]) -> None:
         for phrase, score in phrases:
             print(f"{path}\t{score:.3f}\t{phrase}", flush=True)
     if images_read < len(paths):
-        raise images.ImageError(f"{len(paths) - images_read} of {len(paths)} files are no images")
+        left = len(paths) - images_read
+        raise images.ImageError(f"{left} of {len(paths)} files cannot be read as images")
 
 
 if __name__ == "__main__":

@@ -175,7 +175,7 @@ def test_files_that_are_no_images_are_left_out(phrases, data, tmp_path, capsys, 
     settings = generate_phrases.Settings(str(data / "phrases"), top=1)
     monkeypatch.setattr(settings_flags, "read", lambda _: settings)
     monkeypatch.setattr(generate_phrases, "_BATCH", 2)
-    with pytest.raises(ValueError, match="4 of 6 files are no images"):
+    with pytest.raises(ValueError, match="4 of 6 files cannot be read"):
         generate_phrases.main(["generate_phrases", *paths])
     lines = [line.split("\t") for line in capsys.readouterr().out.splitlines()]
     assert [line[0] for line in lines] == [paths[0], paths[-1]]
