@@ -57,7 +57,8 @@ def write_pictures(
     ids = np.sort(_ids_of(predictions, both))
     tiles = _tiles(settings, labels, everything, phrases, ids, truth=truth, base=base, ours=ours)
     if tiles:
-        title = f"Classified by pixels ({max(settings.strengths):.0%}) and three phrases of them"
+        strength = f"{max(settings.strengths):.0%}"
+        title = f"Pixels ({strength}) and phrases: what phrases mend, and what they spoil"
         sheet = figures.pair_sheet(tiles, title=title, text_lines=_TEXT_LINES)
         figures.save(sheet, run_dir.figures / "examples.png")
 
@@ -166,7 +167,10 @@ def _tiles(
 ) -> list[figures.PairTile]:
     """Photos that one of both models gets right and the other does not, with their phrases."""
     a, b = base.argmax(1) == truth, ours.argmax(1) == truth
-    chosen = [*np.flatnonzero(~a & b)[: _TILES // 2], *np.flatnonzero(a & ~b)[: _TILES // 2]]
+    # Drawn: photos lie in the order of their names, and the first may all have one label.
+    draw = np.random.default_rng(settings.seed).permutation
+    mended, spoilt = (draw(np.flatnonzero(rows))[: _TILES // 2] for rows in (~a & b, a & ~b))
+    chosen = [*mended, *spoilt]
     row_of = {name: row for row, name in enumerate(everything.ids.tolist())}
     needed = ("train", "val") if settings.folds else (settings.eval_split,)
     readers = phrase_data.open_readers(settings.data_dir, "image_labels", needed, verify="size")
@@ -181,7 +185,7 @@ def _tiles(
         tiles.append(
             figures.PairTile(
                 image=figures.thinned(images.checked_pixels(photo["image"])),
-                text=f"By pixels only: {visual}. Phrases: {', '.join(own)}",
+                text=f"By pixels alone: {visual}. Phrases: {', '.join(own)}",
                 truth=labels.terms[truth[place]][0],
                 predicted=labels.terms[ours[place].argmax()][0],
                 title=name,

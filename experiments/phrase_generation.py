@@ -56,6 +56,22 @@ class PhraseGenerator:
         self.image_size: int = run.preprocessing["image_size"]
         self.central_fraction: float = run.preprocessing["central_fraction"]
 
+    def read(self, path: str) -> tf.Tensor:
+        """An image file as the embedder takes it: [H, W, 3] float32 in [0, 1].
+
+        A photo is turned as its camera was held, as its EXIF says.
+
+        Raises:
+            images.ImageError: naming the file that is no image.
+            OSError: if it cannot be read.
+        """
+        data = images.read_file(path)
+        try:
+            pixels = images.upright(images.checked_pixels(data), data)
+        except images.ImageError as error:
+            raise images.ImageError(f"{path}: {error}") from error
+        return images.eval_crop(tf.constant(pixels), self.image_size, self.central_fraction)
+
     def embed(self, paths: Sequence[str]) -> np.ndarray:
         """The embeddings of image files: [N, D] float32.
 
@@ -63,29 +79,25 @@ class PhraseGenerator:
             images.ImageError: naming the file that is no image.
             OSError: if a file cannot be read.
         """
-        pixels = []
-        for path in paths:
-            data = images.read_file(path)
-            try:
-                image = tf.constant(images.checked_pixels(data))
-            except images.ImageError as error:
-                raise images.ImageError(f"{path}: {error}") from error
-            pixels.append(images.eval_crop(image, self.image_size, self.central_fraction))
+        return self.embed_pixels([self.read(path) for path in paths])
+
+    def embed_pixels(self, pixels: Sequence[tf.Tensor]) -> np.ndarray:
+        """The embeddings of images of `read`: [N, D] float32."""
         return self.embedder.predict_on_batch({"image": tf.stack(pixels)})["embedding"]
 
     def phrases(
-        self, paths: Sequence[str], *, k: int = 3, exclude: Collection[str] = ()
+        self, embeddings: np.ndarray, *, k: int = 3, exclude: Collection[str] = ()
     ) -> list[list[tuple[str, float]]]:
         """The k phrases of largest cosine for each image, with their cosines, best first.
 
         Args:
-            paths: of the images.
+            embeddings: [N, D] of `embed`.
             k: phrases an image.
             exclude: phrases that must not come back.
 
         Reference: Shah2019, Eq. 3.
         """
-        found = self.index.search(self.embed(paths), k, exclude=exclude)
+        found = self.index.search(embeddings, k, exclude=exclude)
         return [
             [(name, float(score)) for name, score in zip(names, scores, strict=True) if name]
             for names, scores in zip(found.ids, found.scores, strict=True)

@@ -16,8 +16,8 @@ logger = logging.getLogger(__name__)
 
 _MOST_NAMED = 32  # ids of a batch in a message
 
-# Larger tables change in few rows a step, and reading them whole would take longer than the step:
-# they are looked at when a checkpoint is written.
+# What is larger takes longer to read than a step: it is looked at when a checkpoint is written. So
+# are tables of which a step touches a few rows (`rows_only`), or it would cost what they are long.
 _LARGEST = 1 << 24
 
 
@@ -52,6 +52,7 @@ class FiniteWeights:
             variable
             for variable in model.trainable_variables
             if int(np.prod(variable.shape)) <= _LARGEST
+            and not getattr(variable, "rows_only", False)
         ]
         self._look = tf.function(self._check, jit_compile=False)
 

@@ -7,8 +7,11 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
-_NAMED = 6
+_NAMED, _GROUPS = 6, 3
+# Room of a name, as shares of a panel.
+_WIDE, _HIGH = 0.3, 0.04
 
 
 def precision_recall_figure(curves: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> Figure:
@@ -36,6 +39,8 @@ def gain_figure(
 ) -> Figure:
     """The gain in average precision of each label against its number of train photos.
 
+    Lines are the means of the labels with the fewest photos, of those with more, and with the most.
+
     Args:
         counts: [C] train photos.
         gains: title of a panel -> [C] float; labels with NaN are left out.
@@ -52,11 +57,34 @@ def gain_figure(
         axes.axhline(0, color="0.7", linewidth=0.8)
         axes.set(title=title, xlabel="train photos of the label", xscale="log")
         axes.spines[["top", "right"]].set_visible(False)
-        order = known[np.argsort(values[known])]
-        for place in {*order[: _NAMED // 2].tolist(), *order[-_NAMED // 2 :].tolist()}:
+        for part in np.array_split(known[np.argsort(counts[known], kind="stable")], _GROUPS):
+            if len(part):
+                ends = [counts[part].min(), counts[part].max()]
+                axes.plot(ends, [values[part].mean()] * 2, color="C3", linewidth=2)
+        for place in _named(counts, values, known):
             axes.annotate(
                 names[place], (counts[place], values[place]),
                 xytext=(4, 3), textcoords="offset points", size="small",
             )  # fmt: skip
     panels[0].set_ylabel("gain in average precision")
+    mean = Line2D([], [], color="C3", linewidth=2, label="mean of a third of the labels")
+    panels[-1].legend(handles=[mean], frameon=False, loc="upper right")
     return figure
+
+
+def _named(counts: np.ndarray, values: np.ndarray, known: np.ndarray) -> list[int]:
+    """The labels of the largest losses and gains; of names that would overlap, one."""
+    if not len(known):
+        return []
+    across = np.log(np.maximum(counts, 1))
+    wide, high = _WIDE * np.ptp(across[known]), _HIGH * np.ptp(values[known])
+    order = known[np.argsort(values[known])].tolist()
+    found: list[int] = []
+    for ends in (order, order[::-1]):
+        most = len(found) + _NAMED // 2
+        for place in ends:
+            aside = np.abs(across[found] - across[place]) > wide
+            above = np.abs(values[found] - values[place]) > high
+            if len(found) < most and (aside | above).all():
+                found.append(place)
+    return found

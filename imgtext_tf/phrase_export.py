@@ -20,8 +20,8 @@ from imgtext_tf.data import grams, images
 class ImageToPhrases(tf.Module):
     """`answer`(image [B] string) -> `phrases` [B, k] string, `scores` [B, k], `embedding` [B, D].
 
-    The images are JPEG, PNG, GIF or BMP files. Where there are fewer than k phrases, "" and -inf
-    fill up.
+    The images are JPEG, PNG, GIF or BMP files, seen as they are stored: no graph reads from EXIF
+    how the camera was held. Where there are fewer than k phrases, "" and -inf fill up.
 
     Reference: Shah2019, Eq. 3.
     """

@@ -31,6 +31,7 @@ class Prototypes:
         """
         self.dim, self.normalize = dim, normalize
         self._row_of: dict[str, int] = {}
+        self._names: list[str] = []  # by row
         self._sums = np.zeros([1024, dim], np.float32)
         self._counts = np.zeros([1024], np.int64)
 
@@ -94,10 +95,9 @@ class Prototypes:
         Raises:
             KeyError: if it is unknown.
         """
-        row, last = self._row_of.pop(query), len(self._row_of)
+        row, moved, last = self._row_of.pop(query), self._names.pop(), len(self._names)
         if row != last:  # The last row fills the gap.
-            moved = next(name for name, place in self._row_of.items() if place == last)
-            self._row_of[moved] = row
+            self._names[row], self._row_of[moved] = moved, row
             self._sums[row], self._counts[row] = self._sums[last], self._counts[last]
         self._sums[last], self._counts[last] = 0, 0
 
@@ -157,11 +157,13 @@ class Prototypes:
         except (KeyError, IndexError, TypeError, ValueError) as error:
             raise ValueError(f"{path}: no prototypes of ours ({error})") from error
         prototypes._row_of = {name: row for row, name in enumerate(names)}
+        prototypes._names = names
         return prototypes
 
     def _row(self, query: str) -> int:
         if query not in self._row_of:
-            row = self._row_of[query] = len(self._row_of)
+            row = self._row_of[query] = len(self._names)
+            self._names.append(query)
             if row >= len(self._counts):
                 grow = max(1024, len(self._counts))
                 self._sums = np.concatenate([self._sums, np.zeros([grow, self.dim], np.float32)])

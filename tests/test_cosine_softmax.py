@@ -1,5 +1,7 @@
 """The softmax over many classes: against a loop, against all classes, and what it samples."""
 
+import types
+
 import keras
 import numpy as np
 import pytest
@@ -124,6 +126,21 @@ def test_a_table_in_several_variables_is_the_same_table():
         uneven._rows(tf.range(11, dtype=tf.int64)).numpy(), table_of(uneven)
     )
     assert len({table.numpy().tobytes() for table in parts.tables}) == 3
+
+
+def test_no_variable_has_more_elements_than_32_bits_can_count(monkeypatch):
+    """40 million queries of 64 numbers: 2.56 billion."""
+    shapes = []
+    monkeypatch.setattr(
+        layers.CosineSoftmax,
+        "add_weight",
+        lambda self, shape, **kwargs: shapes.append(shape) or types.SimpleNamespace(),
+    )
+    layers.CosineSoftmax(40_000_000, num_sampled=4096).build((None, 64))
+    assert shapes == [(20_000_000, 64)] * 2
+    shapes.clear()
+    layers.CosineSoftmax(33_554_431, num_sampled=4096).build((None, 64))
+    assert shapes == [(33_554_431, 64)], "2**31 - 64 fit into one"
 
 
 def test_the_gradient_has_the_touched_rows_only():

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from imgtext_tf import layers, optimizers
+from imgtext_tf import finite, layers, optimizers
 from imgtext_tf.models import phrase_generator
 from tests import reference
 
@@ -122,6 +122,44 @@ def test_trains_the_generator_in_fit(optimizer, tmp_path):
     np.testing.assert_array_equal(
         phrase_generator.query_weights(loaded), phrase_generator.query_weights(model)
     )
+
+
+CLASSES = 9973  # a prime that no other length of the model is a multiple of
+
+
+def sizes_in_a_step(optimizer, sampler, max_elements):
+    """All lengths of all arrays that the operations of a training step make."""
+    image, query = keras.Input((8,), name="image"), keras.Input((), dtype="int64", name="query")
+    options = {"sampler": sampler, "num_sampled": 50, "max_elements": max_elements}
+    head = layers.CosineSoftmax(CLASSES, dtype="float32", **options)
+    model = keras.Model(
+        {"image": image, "query": query}, head(keras.layers.Dense(16)(image), query)
+    )
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(optimizer=optimizer, loss=loss, jit_compile=False)
+    optimizer.build(model.trainable_variables)
+    looks = finite.FiniteWeights(model)
+    batch = {"image": tf.zeros([4, 8]), "query": tf.range(4, dtype=tf.int64)}, tf.zeros([4])
+    steps = [tf.function(lambda: model.train_step(batch)), tf.function(looks._check)]
+    operations = [
+        op for step in steps for op in step.get_concrete_function().graph.get_operations()
+    ]
+    shapes = [output.shape for op in operations for output in op.outputs]
+    return {length for shape in shapes if shape.rank for length in shape}
+
+
+@pytest.mark.parametrize("sampler", ["log_uniform", "uniform", "mixed", "in_batch"])
+@pytest.mark.parametrize("parts", [1, 3])
+def test_no_operation_of_a_step_is_as_long_as_the_classes(sampler, parts):
+    """The cost of a step does not grow with them: whatever is as long as the table would."""
+    part = -(-CLASSES // parts)
+    for optimizer in (
+        optimizers.LazyAdam(0.1),
+        optimizers.SparseAdagrad(0.1, row_wise=True),
+    ):
+        found = sizes_in_a_step(optimizer, sampler, 16 * part)
+        assert not {CLASSES, part, CLASSES // parts} & found and 16 in found
+    assert part in sizes_in_a_step(keras.optimizers.Adam(0.1), sampler, 16 * part), "Keras' does"
 
 
 def test_amsgrad_is_refused():

@@ -45,6 +45,27 @@ def test_queries_come_and_go():
         np.testing.assert_allclose(vector, expected[name], rtol=1e-5)
     with pytest.raises(KeyError):
         found.remove("dog")
+    for name in ("bird", "red dog", "cat"):
+        found.remove(name)
+    assert len(found) == 0 and found.vectors()[0] == []
+    found.add(X[1:3], [["owl"], ["owl"]])
+    expected = reference.prototypes(X[1:3].astype(float), [["owl"], ["owl"]])
+    np.testing.assert_allclose(found.vectors()[1], [expected["owl"]], rtol=1e-5)
+
+
+def test_a_query_goes_without_a_look_at_all_others():
+    """Of millions of queries it would take seconds each."""
+
+    class Rows(dict):
+        def items(self):
+            raise AssertionError("all queries are looked through")
+
+        __iter__ = keys = values = items
+
+    found = filled()
+    found._row_of = Rows(found._row_of.copy())
+    found.remove("dog")
+    assert found.count("dog") == 0 and found.count("cat") == 2
 
 
 def test_a_saved_file_goes_on(tmp_path):

@@ -5,7 +5,7 @@ r"""Labelled photos to shards for the fusion classifier (Shah2019, Section 4.1).
     python -m tfrecords_tools.build_labels --output_dir=datasets/openimages \
         --openimages_dir=openimages --images_dir=openimages/images
     python -m tfrecords_tools.build_labels --output_dir=datasets/imagenet \
-        --imagenet_dir=ILSVRC --images_dir=ILSVRC/train
+        --imagenet_dir=ILSVRC --images_dir=ILSVRC
 
 Give one source. `labels.json` in the output folder names the labels in their order, with the terms
 of each, which the zero-shot classifier looks for among the queries.
@@ -125,7 +125,9 @@ def _imagenet(settings: Settings) -> _Source:
 
 def _openimages(settings: Settings) -> _Source:
     names = openimages.read_classes(settings.openimages_dir)
-    trainable = openimages.read_trainable(settings.openimages_dir)
+    listed = openimages.read_trainable(settings.openimages_dir)
+    trainable = None if listed is None else set(listed)
+    folders = openimages.image_folders(settings.images_dir)
     counts: collections.Counter = collections.Counter()
     photos, bad = [], []
     for item in openimages.read_labels(settings.openimages_dir):
@@ -134,7 +136,7 @@ def _openimages(settings: Settings) -> _Source:
             continue
         split, image, positives, negatives = item
         try:
-            path = base.inside(settings.images_dir, f"{image}.jpg")
+            path = base.inside(folders[split], f"{image}.jpg")
         except ValueError as error:
             bad.append(base.BadRecord(image, str(error)))
             continue
@@ -149,7 +151,7 @@ def _openimages(settings: Settings) -> _Source:
             "train_positives": counts[label],
             "trainable": counts[label] >= settings.least_positives
             if trainable is None
-            else label in set(trainable),
+            else label in trainable,
         }
         for label, name in names.items()
     ]
@@ -165,7 +167,7 @@ def define_flags() -> None:
         "webvision_part", "", ["", "google", "flickr", "all"], "Which train list; empty: all."
     )
     flags.DEFINE_string("openimages_dir", None, "Folder of OpenImages' CSV files.")
-    flags.DEFINE_string("imagenet_dir", None, "Folder of LOC_synset_mapping.txt.")
+    flags.DEFINE_string("imagenet_dir", None, "Folder of ImageNet's list of synsets.")
     flags.DEFINE_integer(
         "least_positives",
         Settings.least_positives,

@@ -37,6 +37,7 @@ class RowEmbedding(keras.layers.Layer):
         self.table = self.add_weight(
             (self.rows, self.dim), initializer=initializer, autocast=False, name="table"
         )
+        self.table.rows_only = True  # Nothing that happens in every step may read the whole of it.
 
     def call(self, inputs):
         """See the class."""

@@ -102,6 +102,8 @@ class CosineSoftmax(keras.layers.Layer):
             )
             for number, count in enumerate(rows)
         ]
+        for table in self.tables:
+            table.rows_only = True  # Nothing that happens in every step may read the whole of it.
         if self.learn_scale:
             first = keras.initializers.Constant(math.log(self.scale))
             self.log_scale = self.add_weight((), initializer=first, autocast=False, name="scale")

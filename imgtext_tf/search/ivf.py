@@ -86,6 +86,9 @@ class IvfModule(tf.Module):
     """`search`(queries [Q, D] float32, k [] int32) -> `places` [Q, k] int64, `scores` [Q, k].
 
     Where the probed cells hold fewer than k, -1 and -inf fill up.
+
+    The vectors lie cell by cell. To gather the cells of each query for itself would take longer
+    than to compare with everything.
     """
 
     def __init__(
@@ -135,7 +138,7 @@ class IvfModule(tf.Module):
             best = tf.gather(self.places[first:last], best)
             scores = scores.write(number, tf.pad(found, missing, constant_values=-np.inf))
             places = places.write(number, tf.pad(best, missing, constant_values=-1))
-        back = tf.argsort(visits)
+        back = tf.math.invert_permutation(visits)
         width = self.probes * k
         by_query = [
             tf.reshape(tf.gather(found.concat(), back), [-1, width]) for found in (scores, places)

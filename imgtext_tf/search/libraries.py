@@ -19,14 +19,14 @@ class FaissIndex(Index):
     Options: `factory`, a string of faiss' index factory (default: an inverted file of about
     2 sqrt(N) cells, with 4-bit codes of the residuals that are refined with the vectors where the
     dimension is a multiple of 32), `probes` (cells looked at, default a tenth), `refine`
-    (candidates a result that are compared exactly, default 20).
+    (candidates a result that are compared exactly, default 100).
 
     Reference: Shah2019, Eq. 3.
     """
 
     backend = "faiss"
 
-    def __init__(self, ids, vectors, *, factory=None, probes=None, refine=20):
+    def __init__(self, ids, vectors, *, factory=None, probes=None, refine=100):
         """See the class and `Index`."""
         cells = max(1, min(len(ids) // 39, round(2 * math.sqrt(len(ids)))))
         if factory is None:

@@ -10,6 +10,7 @@ import shutil
 import types
 
 import numpy as np
+import PIL.Image
 import pytest
 import tensorflow as tf
 from absl import flags
@@ -162,9 +163,33 @@ def test_phrases_of_any_photo(phrases, data, capsys):
     cosines = vectors @ unit / np.linalg.norm(vectors, axis=1) / np.linalg.norm(unit)
     cosines[names.index("photo")] = -1
     assert (name, score) == (names[cosines.argmax()], pytest.approx(cosines.max(), abs=1e-5))
-    (data / "no.jpg").write_bytes(b"no image")
-    with pytest.raises(ValueError, match="no.jpg"):
-        generate_phrases.run(settings, [str(data / "no.jpg")])
+
+
+def test_files_that_are_no_images_are_left_out(phrases, data, tmp_path, capsys, monkeypatch):
+    good = (data / "photos" / "l0.jpg").read_bytes()
+    names = ("a.jpg", "empty.jpg", "cut.jpg", "text.jpg", "gone.jpg", "b.jpg")
+    paths = [str(tmp_path / name) for name in names]
+    for path, content in zip(paths, (good, b"", good[:40], b"no image", None, good), strict=True):
+        if content is not None:
+            pathlib.Path(path).write_bytes(content)
+    settings = generate_phrases.Settings(str(data / "phrases"), top=1)
+    monkeypatch.setattr(settings_flags, "read", lambda _: settings)
+    monkeypatch.setattr(generate_phrases, "_BATCH", 2)
+    with pytest.raises(ValueError, match="4 of 6 files cannot be read"):
+        generate_phrases.main(["generate_phrases", *paths])
+    lines = [line.split("\t") for line in capsys.readouterr().out.splitlines()]
+    assert [line[0] for line in lines] == [paths[0], paths[-1]]
+    assert lines[0][1:] == lines[1][1:] and lines[0][2] in WORDS["red"]
+
+
+def test_a_photo_is_turned_as_its_camera_was_held(phrases, data, tmp_path):
+    wide = np.zeros([20, 40, 3], np.uint8)
+    wide[:, :20] = 255  # white at the left
+    exif = PIL.Image.Exif()
+    exif[0x0112] = 6  # the top of the scene is at the right
+    PIL.Image.fromarray(wide).save(tmp_path / "held.jpg", exif=exif, quality=95)
+    seen = PhraseGenerator(str(data / "phrases")).read(str(tmp_path / "held.jpg")).numpy()
+    assert seen[:10].mean() > 0.95 and seen[-10:].mean() < 0.05, "white at the top"
 
 
 def test_phrases_come_and_go_without_training(phrases, data, tmp_path):
@@ -176,7 +201,7 @@ def test_phrases_come_and_go_without_training(phrases, data, tmp_path):
     assert edit_phrases.run(added, paths) == before
     generator = PhraseGenerator(str(copy_of))
     assert "photo" not in generator.index.ids
-    names = [name for name, _ in generator.phrases(paths[:1], k=3)[0]]
+    names = [name for name, _ in generator.phrases(generator.embed(paths[:1]), k=3)[0]]
     assert "fire engine" in names
     with pytest.raises(ValueError, match="'photo' is no phrase"):
         edit_phrases.run(edit_phrases.Settings(str(copy_of), remove=("photo",)))
@@ -450,6 +475,22 @@ def test_figures_of_several_labels(tmp_path):
     figure = label_figures.gain_figure(np.array([5, 1, 100]), gains, ["a", "b", "c"])
     named = [{text.get_text() for text in axes.texts} for axes in figure.axes]
     assert named == [{"a", "c"}, {"a", "b"}]
+
+
+def test_names_of_labels_do_not_overlap():
+    counts, gains = np.array([10, 11, 500, 10, 20]), np.array([0.5, 0.499, 0.5, -0.5, 0.0])
+    (axes,) = label_figures.gain_figure(counts, {"": gains}, list("abcde")).axes
+    assert {text.get_text() for text in axes.texts} in ({"a", "c", "d", "e"}, {"b", "c", "d", "e"})
+
+
+def test_mean_gains_of_rare_and_of_frequent_labels():
+    counts = np.array([500, 3, 40, 1, 60, 700])
+    gains = np.array([-0.1, 0.2, 0.0, 0.4, 0.02, np.nan])
+    (axes,) = label_figures.gain_figure(counts, {"": gains}, list("abcdef")).axes
+    lines = [line.get_xydata() for line in axes.lines if line.get_color() == "C3"]
+    np.testing.assert_allclose(
+        lines, [[[1, 0.3], [3, 0.3]], [[40, 0.01], [60, 0.01]], [[500, -0.1]] * 2]
+    )
 
 
 def of_two_seeds(rng, strength):

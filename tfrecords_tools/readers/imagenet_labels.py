@@ -1,19 +1,28 @@
 """ImageNet (ILSVRC) as labelled photos.
 
-    LOC_synset_mapping.txt          "n01440764 tench, Tinca tinca"
+    LOC_synset_mapping.txt          "n01440764 tench, Tinca tinca"; or so synset_words.txt
     train/<wnid>/*.JPEG             below the image folder (or the folder itself holds <wnid>)
     val/<wnid>/*.JPEG, or val/*.JPEG with LOC_val_solution.csv
+                                    or the development kit's data/meta.mat and
+                                    data/ILSVRC2012_validation_ground_truth.txt
 
-Labels are numbered by wnid, as in Keras; names are no keys, for "crane" and "maillot" occur twice.
+Of a ground truth, a number a line, meta.mat says which wnid each number is. Labels are numbered by
+wnid, as in Keras; names are no keys, for "crane" and "maillot" occur twice.
 """
 
 from __future__ import annotations
 
+import io
 import os
 from collections.abc import Iterator
 
+import scipy.io
+
 from imgtext_tf import filesystem
 from tfrecords_tools.readers import base
+
+_WORDS = ("LOC_synset_mapping.txt", "synset_words.txt")
+_META, _TRUTH = "meta.mat", "ILSVRC2012_validation_ground_truth.txt"
 
 
 def read(
@@ -28,7 +37,8 @@ def read(
     Raises:
         base.ReaderError: if the mapping is missing, or there is no folder of a known wnid.
     """
-    path = os.path.join(folder, "LOC_synset_mapping.txt")
+    paths = [os.path.join(folder, name) for name in _WORDS]
+    path = next(filter(filesystem.exists, paths), paths[0])
     synsets = {}
     for name, line in base.read_lines(path):
         wnid, _, terms = ("" if isinstance(line, base.BadRecord) else line).partition(" ")
@@ -44,8 +54,12 @@ def read(
     validation = os.path.join(images_dir, "val")
     items += _by_folder("val", validation, synsets)
     solution = os.path.join(folder, "LOC_val_solution.csv")
+    kits = [os.path.join(folder, "data"), os.fspath(folder)]
+    kits = [kit for kit in kits if filesystem.exists(os.path.join(kit, _TRUTH))]
     if filesystem.exists(solution):
         items += _flat(solution, validation, synsets)
+    elif kits:
+        items += _by_ground_truth(kits[0], validation, synsets)
     return synsets, items
 
 
@@ -73,3 +87,29 @@ def _solved(row: dict[str, str], root: str, synsets: dict) -> tuple[str, str, st
         raise ValueError(f"unknown label {wnid!r:.80}")
     path = base.inside(root, f"{row['ImageId']}.JPEG")
     return "val", base.checked_name(f"val/{row['ImageId']}"), path, wnid
+
+
+def _by_ground_truth(
+    kit: str, root: str, synsets: dict
+) -> Iterator[tuple[str, str, str, str] | base.BadRecord]:
+    """The development kit: line i is the number of the label of ILSVRC2012_val_<i>.JPEG."""
+    wnid_of = _wnids(os.path.join(kit, _META))
+    for name, line in base.read_lines(os.path.join(kit, _TRUTH)):
+        wnid = wnid_of.get("" if isinstance(line, base.BadRecord) else line.strip())
+        if wnid not in synsets:
+            yield base.BadRecord(name, f"{line!s:.80} is the number of no known label")
+        else:
+            image = f"ILSVRC2012_val_{int(name.rpartition(':')[2]):08d}"
+            yield "val", f"val/{image}", os.path.join(root, f"{image}.JPEG"), wnid
+
+
+def _wnids(path: str) -> dict[str, str]:
+    """Number -> wnid, as meta.mat has them: they are in no order of the wnids."""
+    try:
+        synsets = scipy.io.loadmat(io.BytesIO(base.read_bytes(path)), squeeze_me=True)["synsets"]
+        numbers, wnids = synsets["ILSVRC2012_ID"], synsets["WNID"]
+        return {str(int(number)): str(wnid) for number, wnid in zip(numbers, wnids, strict=True)}
+    except base.ReaderError:
+        raise
+    except Exception as error:  # SciPy raises whatever it trips over
+        raise base.ReaderError(base.damaged(path, error)) from error

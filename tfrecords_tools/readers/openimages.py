@@ -3,6 +3,7 @@
     {train,validation,test}-annotations-human-imagelabels.csv   ImageID,Source,LabelName,Confidence
     class-descriptions.csv       /m/0abc,Name (later releases have a header line)
     classes-trainable.txt        one /m/0abc a line; optional
+    images/<ImageID>.jpg         or, as they are downloaded, images/{train,validation,test}/
 
 Confidence 1 is a verified label, 0 one that was verified to be absent; what has no line is unknown.
 The lines of an image follow each other, so that files of any size are read as a stream.
@@ -54,6 +55,15 @@ def read_trainable(folder: str | os.PathLike) -> list[str] | None:
             raise base.ReaderError(line.reason)
         labels.append(line.strip())
     return labels
+
+
+def image_folders(images_dir: str | os.PathLike) -> dict[str, str]:
+    """Split -> the folder of its images: one of its own where there is one, else the common one."""
+    found = {}
+    for split, names in FILES.items():
+        own = [os.path.join(images_dir, name) for name in names]
+        found[split] = next(filter(filesystem.isdir, own), os.fspath(images_dir))
+    return found
 
 
 def read_labels(

@@ -1,6 +1,8 @@
 """WebVision, ImageNet and OpenImages: labelled photos in their official layouts."""
 
+import numpy as np
 import pytest
+import scipy.io
 
 from tfrecords_tools.readers import base, imagenet_labels, openimages, webvision
 
@@ -87,6 +89,30 @@ def test_imagenet(tmp_path, files):
         imagenet_labels.read(tmp_path, tmp_path / "val")
 
 
+def test_imagenet_of_the_development_kit(tmp_path, files):
+    write(tmp_path / "synset_words.txt", "n02 crane\nn01 tench, Tinca tinca\nn03 maillot\n")
+    files.jpeg(tmp_path / "train/n01/a.JPEG", 1)
+    kit = tmp_path / "data"
+    # Numbers are in no order of the wnids, and inner synsets have numbers, too.
+    rows = np.array([(1, "n03"), (2, "n01"), (3, "n02"), (4, "n09")],
+                    [("ILSVRC2012_ID", object), ("WNID", object)])  # fmt: skip
+    kit.mkdir()
+    scipy.io.savemat(kit / "meta.mat", {"synsets": rows})
+    write(kit / "ILSVRC2012_validation_ground_truth.txt", "3\n1\n\n2\n4\nx\n")
+    _, items = imagenet_labels.read(tmp_path, tmp_path)
+    good = [item for item in items if not isinstance(item, base.BadRecord)]
+    root = tmp_path / "val"
+    assert good[1:] == [
+        ("val", f"val/ILSVRC2012_val_{n:08d}", str(root / f"ILSVRC2012_val_{n:08d}.JPEG"), wnid)
+        for n, wnid in ((1, "n02"), (2, "n03"), (4, "n01"))
+    ]
+    bad = [item.reason for item in items if isinstance(item, base.BadRecord)]
+    assert bad == ["4 is the number of no known label", "x is the number of no known label"]
+    (kit / "meta.mat").write_bytes(b"MATLAB 5.0 MAT-file" + bytes(40))
+    with pytest.raises(base.ReaderError, match=r"meta.mat.*fetch it again"):
+        imagenet_labels.read(tmp_path, tmp_path)
+
+
 HEADER = "ImageID,Source,LabelName,Confidence\n"
 
 
@@ -112,6 +138,17 @@ def test_openimages(openimages_dir):
     assert openimages.read_trainable(openimages_dir) is None
     write(openimages_dir / "classes-trainable.txt", "/m/2\n")
     assert openimages.read_trainable(openimages_dir) == ["/m/2"]
+
+
+def test_openimages_in_folders_of_the_splits(openimages_dir, files):
+    for folder in ("train", "validation"):
+        files.jpeg(openimages_dir / folder / "a.jpg", 1)
+    folders = openimages.image_folders(openimages_dir)
+    assert folders == {
+        "train": str(openimages_dir / "train"),
+        "val": str(openimages_dir / "validation"),
+        "test": str(openimages_dir),
+    }
 
 
 def test_openimages_header_of_later_releases(openimages_dir):
