@@ -78,14 +78,14 @@ class ScannIndex(Index):
     """A ScaNN index (`pip install imgtext_tf[scann]`): tree, anisotropic hashing, exact reordering.
 
     Options: `leaves` (default: the root of the number of entries), `leaves_to_search` (default a
-    tenth, at least 20), `reorder` (candidates compared exactly, default 200).
+    tenth, at least 20), `reorder` (candidates compared exactly, default 500).
 
     Reference: Shah2019, Eq. 3.
     """
 
     backend = "scann"
 
-    def __init__(self, ids, vectors, *, leaves=None, leaves_to_search=None, reorder=200):
+    def __init__(self, ids, vectors, *, leaves=None, leaves_to_search=None, reorder=500):
         """See the class and `Index`."""
         leaves = leaves or max(1, round(math.sqrt(len(ids))))
         super().__init__(
