@@ -175,6 +175,8 @@ def test_the_kit(kit):
     assert len(webvision.read_synsets(kit / "webvision" / "info")) == 16
     files = list(webvision.read_files(kit / "webvision" / "info", kit / "imagenet" / "train"))
     assert len(files) == 569 and not any(isinstance(x, base.BadRecord) for x in files)
+    synsets, photos = imagenet_labels.read(kit / "imagenet", kit / "imagenet")
+    assert len(synsets) == len(photos) == 750 and {photo[0] for photo in photos} == {"train"}
     assert len(openimages.read_classes(kit / "openimages")) == 87
     rows = list(openimages.read_labels(kit / "openimages"))
     assert sum(len(p) + len(n) for _, _, p, n in rows) == 73_477 + 11_300 + 14_146
