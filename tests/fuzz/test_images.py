@@ -135,7 +135,7 @@ def openers():
     generator = types.SimpleNamespace(image_size=8, central_fraction=1.0)
     return [
         lambda path: retrieval_search.Searcher.read_image(searcher, path),
-        lambda path: phrase_generation.PhraseGenerator.embed(generator, [path]),
+        lambda path: phrase_generation.PhraseGenerator.read(generator, path),
         search_matching._decoded,
     ]
 
