@@ -5,7 +5,8 @@ r"""Measures the memory and the files of a long training: flat, or growing with 
 
 Runs the command and samples the resident memory of its processes, with the step that its progress
 lines name. Prints a table over the steps, and the growth in kB a thousand steps by a line fitted
-through all samples after the first fifth. With --most_growth the exit code is 1 where it is more.
+through all samples between the first fifth and the last step, where a run evaluates. With
+--most_growth the exit code is 1 where it is more.
 """
 
 from __future__ import annotations
@@ -43,8 +44,15 @@ class Soak:
 
     @property
     def growth(self) -> float:
-        """KB of memory a thousand steps, after the warm-up."""
-        late = self.steps >= _WARM_UP * self.steps.max()
+        """KB of memory a thousand steps, after the warm-up and before the evaluation at the end.
+
+        Raises:
+            RuntimeError: if too few samples lie between.
+        """
+        last = self.steps.max()
+        late = (self.steps >= _WARM_UP * last) & (self.steps < last)
+        if len(np.unique(self.steps[late])) < 2:
+            raise RuntimeError(f"too few samples before step {last}: train longer")
         return float(1000 * np.polyfit(self.steps[late], self.memory[late], 1)[0])
 
     def table(self) -> str:

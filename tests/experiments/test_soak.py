@@ -2,6 +2,7 @@
 
 import sys
 
+import numpy as np
 import pytest
 
 from experiments import soak
@@ -37,6 +38,14 @@ def test_memory_that_grows_is_told_by_the_thousand_steps(tmp_path):
 
 def test_memory_that_stays_does_not_grow(tmp_path):
     assert abs(measure(tmp_path, 0).growth) < 200
+
+
+def test_an_evaluation_at_the_end_is_no_growth():
+    steps = np.array([100, 200, 300, 400, 500, 500, 500])
+    memory = np.array([898, 900, 902, 904, 906, 5000, 9000])
+    assert soak.Soak(steps, memory, memory).growth == pytest.approx(20)
+    with pytest.raises(RuntimeError, match="too few samples before step 500"):
+        print(soak.Soak(steps[4:], memory[4:], memory[4:]).growth)
 
 
 def test_a_training_that_fails_is_no_measurement(tmp_path):
