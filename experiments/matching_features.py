@@ -37,7 +37,9 @@ def open_features(
     compute = encoder
     if not settings.feature_maps:
         fingerprint["pooled"] = "mean"
-        pooled = keras.layers.GlobalAveragePooling2D(keepdims=True, dtype="float32")(encoder.output)
+        pooled = keras.layers.GlobalAveragePooling2D(
+            keepdims=True, dtype="float32", name="image_mean"
+        )(encoder.output)
         compute = keras.Model(encoder.input, pooled)
     folder = settings.cache_features
     if folder == "auto":

@@ -190,7 +190,9 @@ def open_encoder(settings: Any) -> keras.Model:
 def pooled(encoder: keras.Model) -> keras.Model:
     """The encoder with the mean of its feature map: [B, H, W, 3] -> [B, 1, 1, C]."""
     image = keras.Input(encoder.input_shape[1:], name="image")
-    mean = keras.layers.GlobalAveragePooling2D(keepdims=True, dtype="float32")(encoder(image))
+    mean = keras.layers.GlobalAveragePooling2D(keepdims=True, dtype="float32", name="image_mean")(
+        encoder(image)
+    )
     return keras.Model(image, mean, name="pooled_encoder")
 
 

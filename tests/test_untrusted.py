@@ -144,3 +144,9 @@ def test_paths_of_files_stay_below_a_remote_root():
     for root in ("images", ""):
         with pytest.raises(ValueError, match="lost a slash"):
             untrusted.below(root, "gs://b/1.jpg")
+
+
+@pytest.mark.parametrize("name", [".", "./", "././."])
+def test_a_folder_is_no_image_in_itself(tmp_path, name):
+    with pytest.raises(ValueError, match="is the image folder itself"):
+        untrusted.below(tmp_path, name)

@@ -27,7 +27,8 @@ def below(root: str | os.PathLike, relative: object, *, absolute: bool = False) 
         absolute: whether an absolute or remote path may stand there, if it leads below the root.
 
     Raises:
-        ValueError: if the path is empty, no string, or leaves the root ("../", "/etc", "C:\\").
+        ValueError: if the path is empty, no string, the root itself, or leaves it ("../", "/etc",
+            "C:\\").
     """
     if not isinstance(relative, str) or not relative.strip() or "\0" in relative:
         raise ValueError(f"image path {relative!r:.80} is empty or no string")
@@ -48,6 +49,8 @@ def below(root: str | os.PathLike, relative: object, *, absolute: bool = False) 
             f"image path {relative!r:.80} is absolute or leaves the image folder; name the folder "
             "that holds all images, and paths below it"
         )
+    if not parts.parts:
+        raise ValueError(f"image path {relative!r:.80} is the image folder itself")
     path = os.path.join(root, *parts.parts)
     try:
         filesystem.is_remote(path)
