@@ -60,8 +60,9 @@ def run(settings: Settings) -> dict[str, float]:
     Returns:
         `alpha` with its 95 % bootstrap interval over pairs (Unsure counts as no vote),
         `alpha_with_unsure` (Unsure is a label of its own), `alpha/<class>` (the class against all
-        others); `pairs`, `pairs/<class>` by majority, `dropped_unsure`, `no_majority`; and, where
-        generated labels are known, `vote_precision/<class>`, `vote_recall/<class>`,
+        others), `votes_paired` (votes on pairs with two or more, all that alpha sees); `pairs`,
+        `pairs/<class>` by majority, `dropped_unsure`, `no_majority`; and, where generated labels
+        are known, `vote_precision/<class>`, `vote_recall/<class>`,
         `votes_hit/<class>`, `votes_given/<class>`, `votes_cast/<class>`, and `majority/...`.
 
     Raises:
@@ -130,6 +131,7 @@ def _alphas(
         "alpha_low": low,
         "alpha_high": high,
         "alpha_with_unsure": agreement.krippendorff_alpha(with_unsure, num_labels=labels + 1),
+        "votes_paired": float(agreement.coincidence_matrix(codes, num_labels=labels).sum()),
     }
     for label, name in enumerate(names):
         if (codes == label).any():
@@ -194,6 +196,8 @@ def summary(metrics: dict[str, float], names: Sequence[str]) -> str:
         f"{metrics['pairs']:.0f} pairs have a majority label; Unsure has the majority of "
         f"{metrics['dropped_unsure']:.0f}, nothing has it of {metrics['no_majority']:.0f}",
     ]
+    if not metrics["votes_paired"]:
+        lines.append("no pair has two votes for classes: alpha says nothing here")
     columns = ["alpha", "pairs", "vote_recall", "vote_precision"]
     columns = [c for c in columns if any(f"{c}/{name}" in metrics for name in names)]
     width = max(map(len, names)) + 2

@@ -57,7 +57,8 @@ def run(settings: Settings) -> list[str]:
 
     Raises:
         ShardError: if the data set is damaged.
-        ValueError: if the names of the annotators are none, repeated, or no file names.
+        ValueError: if the names of the annotators are none, repeated, or no file names; if the data
+            has other classes; if the folder is not empty.
     """
     names = settings.annotators
     if not names or len(set(names)) < len(names) or not all(map(_WORD.fullmatch, names)):
@@ -69,15 +70,21 @@ def run(settings: Settings) -> list[str]:
         raise ValueError(
             f"--kit_dir={settings.kit_dir} is not empty, and may hold votes: name a new folder"
         )
-    shards.verify(settings.data_dir, level="size")
+    found = shards.verify(settings.data_dir, level="size")
     reader = shards.ShardReader(settings.data_dir, settings.eval_split)
+    if reader.record_kind != "relation" or reader.own_labels:
+        raise ValueError(
+            f"--data_dir={settings.data_dir}: the kit asks for Otto2020's eight classes, which "
+            "these records have not; build relations without --labels"
+        )
     rows = pipeline.balanced_rows(reader.index, settings.per_class, settings.seed)
     records = _records(reader, rows)
     shown = [_shown(record) for record in records]
     # Stands in every item's name, so that votes are never joined with the key of another kit.
     identity = [settings.seed, *names, *(record["id"] for record in records)]
     kit = hashlib.sha256("\n".join(map(str, identity)).encode()).hexdigest()[:8]
-    contents = {"instructions.html": annotation_page.instruction_sheet(_examples(settings))}
+    shown_with_class = _examples(settings) if "train" in found["splits"] else []
+    contents = {"instructions.html": annotation_page.instruction_sheet(shown_with_class)}
     key = []
     for number, name in enumerate(names):
         order = np.random.default_rng([settings.seed, number]).permutation(len(records))

@@ -21,7 +21,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import numpy as np
 
-from imgtext_tf import relations, untrusted
+from imgtext_tf import filesystem, relations, untrusted
 from imgtext_tf.data.files import write_file
 
 UNSURE = "Unsure"
@@ -88,7 +88,7 @@ def read_annotations(
     labels, and every other column is an annotator.
 
     Args:
-        path: a CSV file; a file that ends in .tsv has tabs.
+        path: a file with commas, semicolons or tabs between the columns.
         missing: labels that mean "no vote", beside the empty one.
 
     Raises:
@@ -221,15 +221,18 @@ def write_table(
 def _read_table(
     path: str | os.PathLike, needed: Collection[str] = ()
 ) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
-    """The header, and (line, row) of a CSV or TSV file.
+    """The header, and (line, row) of a table with commas, semicolons or tabs.
 
     Raises:
         AnnotationError: if it is missing, no UTF-8, or a row has not the header's columns.
     """
-    delimiter = "\t" if os.fspath(path).endswith(".tsv") else ","
     header: list[str] = []
     rows = []
     try:
+        # Spreadsheets of many countries write semicolons.
+        with filesystem.open_text(path, "utf-8-sig", errors="replace") as file:
+            first = file.readline(1 << 16)
+        delimiter = max(",;\t", key=first.count)
         table = untrusted.read_table(path, delimiter=delimiter, needed=needed, header=header)
         for line, row in table:
             if isinstance(row, str):

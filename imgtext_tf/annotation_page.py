@@ -53,57 +53,114 @@ _STYLE = """
 body { font: 16px/1.45 sans-serif; margin: 0 auto; max-width: 60em; padding: 1em; color: #222; }
 table { border-collapse: collapse; } td, th { border: 1px solid #bbb; padding: .3em .6em; }
 img { max-width: 100%; max-height: 26em; display: block; }
-article { border-top: 1px solid #ccc; padding: 1em 0; }
-article.done { background: #f1f6fb; } .class { font-weight: bold; }
+article { border-top: 1px solid #ccc; padding: 1em; scroll-margin-top: 5em; }
+article { border-left: 4px solid transparent; }
+article.done { background: #f1f6fb; } article.now { border-left-color: #0b5fa5; }
+kbd { border: 1px solid #bbb; border-radius: 3px; padding: 0 .3em; font-size: .8em; color: #555; }
+.class { font-weight: bold; } #message { color: #c4390a; }
 label { display: inline-block; margin: .15em .9em .15em 0; white-space: nowrap; }
 #bar { position: sticky; top: 0; background: #fff; padding: .6em 0; border-bottom: 1px solid #888; }
 .text { margin: .6em 0; } button { font-size: 1em; }
 """
 
 _SCRIPT = """
-const kit = JSON.parse(document.getElementById("kit").textContent);
+const element = (id) => document.getElementById(id);
+const kit = JSON.parse(element("kit").textContent);
 const place = "votes " + kit.kit + " " + kit.annotator;
-let votes = {};
-try { votes = JSON.parse(localStorage.getItem(place) || "{}"); } catch (error) { votes = {}; }
-function show() {
-  let done = 0;
-  for (const item of kit.items) {
-    const label = votes[item];
-    document.getElementById("item" + item).className = label ? "done" : "";
-    for (const choice of document.getElementsByName("vote" + item)) {
-      choice.checked = choice.value === label;
-    }
-    if (label) done += 1;
+const known = (text) => kit.labels.find((one) => one.toLowerCase() === text.toLowerCase());
+let votes = {}, unsaved = false, now = kit.items[0];
+
+function say(text) { element("message").textContent = text; }
+function show(item) {
+  const article = element("item" + item);
+  article.classList.toggle("done", Boolean(votes[item]));
+  for (const choice of article.querySelectorAll("input")) {
+    choice.checked = choice.value === votes[item];
   }
-  document.getElementById("count").textContent = done + " of " + kit.items.length;
 }
 function keep() {
-  try { localStorage.setItem(place, JSON.stringify(votes)); } catch (error) { /* no storage */ }
-  show();
+  const done = kit.items.filter((item) => votes[item]).length;
+  element("count").textContent = done + " of " + kit.items.length;
+  try {
+    localStorage.setItem(place, JSON.stringify(votes));
+  } catch (error) {
+    unsaved = done > 0;
+    say("This browser keeps no votes for this page: save them before you close it.");
+  }
 }
+function vote(item, label) {
+  if (label) votes[item] = label; else delete votes[item];
+  show(item);
+  keep();
+}
+function mark(item) {
+  element("item" + now).classList.remove("now");
+  now = item;
+  element("item" + now).classList.add("now");
+}
+function go(item) {
+  if (!item) return say("Every pair has a vote: save the votes.");
+  mark(item);
+  element("item" + item).scrollIntoView();
+}
+function unvoted() {
+  const next = kit.items.indexOf(now) + 1;
+  return kit.items.slice(next).concat(kit.items.slice(0, next)).find((item) => !votes[item]);
+}
+document.addEventListener("click", (event) => {
+  const article = event.target.closest && event.target.closest("article");
+  if (article) mark(article.id.slice(4));
+});
 document.addEventListener("change", (event) => {
   if (event.target.name && event.target.name.startsWith("vote")) {
-    votes[event.target.name.slice(4)] = event.target.value;
-    keep();
+    mark(event.target.name.slice(4));
+    vote(now, event.target.value);
   }
 });
-document.getElementById("save").addEventListener("click", () => {
+document.addEventListener("keydown", (event) => {
+  if (event.ctrlKey || event.altKey || event.metaKey) return;
+  const label = kit.labels[Number(event.key) - 1];
+  if (label) { vote(now, label); go(unvoted()); }
+  else if (event.key === "0") vote(now, "");
+  else if (event.key === "n") go(unvoted());
+  else if (event.key === "b") go(kit.items[kit.items.indexOf(now) - 1] || now);
+  else return;
+  event.preventDefault();
+});
+element("next").addEventListener("click", () => go(unvoted()));
+element("save").addEventListener("click", () => {
   const lines = ["item,label"].concat(kit.items.map((item) => item + "," + (votes[item] || "")));
   const link = document.createElement("a");
   link.href = URL.createObjectURL(new Blob([lines.join("\\n") + "\\n"], {type: "text/csv"}));
   link.download = "votes_" + kit.annotator + ".csv";
   link.click();
+  unsaved = false;
 });
-document.getElementById("load").addEventListener("change", async (event) => {
+element("load").addEventListener("change", async (event) => {
   const file = event.target.files[0];
   if (!file) return;
-  for (const line of (await file.text()).split(/\\r?\\n/).slice(1)) {
-    const [item, label] = line.split(",");
-    if (label && kit.items.includes(item)) votes[item] = label;
+  let count = 0;
+  for (const line of (await file.text()).split(/\\r?\\n/)) {
+    // A spreadsheet may write semicolons or quotes.
+    const [item, label] = line.split(/[,;\\t]/).map((one) => one.trim().replace(/^"|"$/g, ""));
+    if (kit.items.includes(item) && label && known(label)) {
+      vote(item, known(label));
+      count += 1;
+    }
   }
-  keep();
+  say(count + " votes of " + file.name + " are in.");
+  event.target.value = "";
 });
-show();
+window.addEventListener("beforeunload", (event) => { if (unsaved) event.preventDefault(); });
+let kept = {};
+try { kept = JSON.parse(localStorage.getItem(place)) || {}; } catch (error) { kept = {}; }
+for (const item of kit.items) {
+  if (kept[item] && known(kept[item])) votes[item] = kept[item];
+  show(item);
+}
+keep();
+mark(now);
+if (Object.keys(votes).length && unvoted()) go(votes[now] ? unvoted() : now);
 """
 
 
@@ -140,26 +197,33 @@ def voting_page(items: Sequence[Item], *, annotator: str, kit: str) -> str:
     numbers = [item.number for item in items]
     if len(set(numbers)) < len(numbers):
         raise ValueError("two items have one number")
-    data = json.dumps({"kit": kit, "annotator": annotator, "items": numbers})
+    texts = CLASS_TEXTS | {UNSURE: UNSURE_TEXT}
+    data = {"kit": kit, "annotator": annotator, "items": numbers, "labels": list(texts)}
+    data = json.dumps(data)
     articles = []
     for item in items:
         choices = "".join(
             f'<label title="{html.escape(hint)}"><input type="radio" name="vote{item.number}" '
-            f'value="{html.escape(name)}"> {html.escape(name)}</label>'
-            for name, hint in (CLASS_TEXTS | {UNSURE: UNSURE_TEXT}).items()
+            f'value="{html.escape(name)}"> <kbd>{key}</kbd> {html.escape(name)}</label>'
+            for key, (name, hint) in enumerate(texts.items(), start=1)
         )
         articles.append(
             f'<article id="item{item.number}"><h2>{item.number}</h2>{_picture(item)}'
             f'<p class="text">{html.escape(item.text)}</p><p>{choices}</p></article>'
         )
     bar = (
-        '<div id="bar"><b id="count"></b> voted. <button id="save">Save the votes</button> '
-        '<label>Go on with saved votes: <input id="load" type="file" accept=".csv"></label></div>'
+        '<div id="bar"><b id="count"></b> voted. <button id="next">Next without a vote</button> '
+        '<button id="save">Save the votes</button> '
+        '<label>Go on with saved votes: <input id="load" type="file" accept=".csv"></label> '
+        '<span id="message" role="status"></span></div>'
     )
     body = [
         "<h1>How do picture and text relate?</h1>",
         "<p>Read the instructions first. Choose one class for each pair, or Unsure. Votes stay in "
-        "this browser until you save them; send the saved file back.</p>",
+        "this browser, also when the page is closed; in the end save them and send the file back."
+        "</p><p>Keys, for the pair with the blue edge: <kbd>1</kbd> to <kbd>9</kbd> vote and go to "
+        "the next pair without a vote, <kbd>0</kbd> takes a vote back, <kbd>n</kbd> goes to the "
+        "next pair without a vote, <kbd>b</kbd> to the pair before.</p>",
         bar,
         *articles,
         # "<" cannot end the script where it is written so.
@@ -196,7 +260,7 @@ def instruction_sheet(examples: Sequence[Item]) -> str:
         f"<th>SC</th><th>STAT</th><th>in short</th></tr>{rows}</table>",
         f"<p><b>{UNSURE}</b>: {UNSURE_TEXT} Use it where you cannot decide, not where deciding "
         "takes a while.</p>",
-        f"<h2>An example of each class</h2>{shown}",
+        f"<h2>An example of each class</h2>{shown}" if shown else "",
     ]
     return _document("Instructions", body)
 

@@ -1,3 +1,4 @@
+import json
 import re
 
 import numpy as np
@@ -39,8 +40,10 @@ def test_one_line_a_pair(tmp_path):
     assert votes.annotators == ("ann", "ben", "cleo")
     assert votes.labels == (("a", "b", ""), ("", "a", "a"))
     assert votes.names() == ("a", "b")
-    tabs = write(tmp_path / "a.tsv", WIDE.replace(",", "\t"))
-    assert annotation.read_annotations(tabs) == votes
+    # As spreadsheets write it, in one country or another.
+    for delimiter in "\t;":
+        other = write(tmp_path / "b.csv", "\ufeff" + WIDE.replace(",", delimiter))
+        assert annotation.read_annotations(other) == votes
 
 
 @pytest.mark.parametrize(
@@ -79,7 +82,7 @@ def test_votes_find_their_pairs(tmp_path):
     key = write(tmp_path / "key.csv", KEY)
     paths = {
         "ann": write(tmp_path / "votes_ann.csv", "item,label\n1,bad anchorage\n2,\n"),
-        "ben": write(tmp_path / "votes_ben.csv", "item,label\n1,UNSURE\n"),
+        "ben": write(tmp_path / "votes_ben.csv", '\ufeff"item";"label"\r\n1;UNSURE\r\n'),
     }
     rows = annotation.join_votes(key, paths)
     assert [tuple(row.values()) for row in rows] == [
@@ -119,6 +122,15 @@ def test_a_page_needs_no_network_and_tells_no_class():
     for name in (*relations.RELATIONS, "Unsure"):
         assert len(re.findall(f'value="{name}"', page)) == 2
     assert page.count("data:image/jpeg;base64,") == 2
+    # Each class has a key, the same on every page, and a vote can be none else.
+    choices = (*relations.RELATIONS, "Unsure")
+    for key, name in enumerate(choices, start=1):
+        assert page.count(f"<kbd>{key}</kbd> {name}</label>") == 2
+    kit = json.loads(re.search(r'id="kit" type="application/json">(.*?)</script>', page).group(1))
+    assert kit == {"kit": "k", "annotator": "ann", "items": ["1", "2"], "labels": list(choices)}
+    # All that the script asks for is there.
+    for name in re.findall(r'element\("(\w+)"\)', page):
+        assert f'id="{name}"' in page
     assert page.count("<script") == 2 == page.count("</script>")
 
 

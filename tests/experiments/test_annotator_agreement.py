@@ -7,6 +7,7 @@ import pytest
 
 from experiments import annotator_agreement, export_annotation_kit
 from imgtext_tf import annotation, relations, runs
+from imgtext_tf.data import shards
 
 PEOPLE = ("ann", "ben", "cleo")
 
@@ -126,9 +127,13 @@ def test_a_table_of_any_labels(tmp_path, capsys):
     path = tmp_path / "table.csv"
     path.write_text("\n".join(lines) + "\n")
     metrics = annotator_agreement.run(annotator_agreement.Settings(annotations=str(path)))
-    assert metrics["alpha"] == pytest.approx(0.743, abs=0.0005)
+    assert metrics["alpha"] == pytest.approx(0.743, abs=0.0005) and metrics["votes_paired"] == 40
     assert "vote_agreement" not in metrics
-    assert "0.743" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "0.743" in printed and "alpha says nothing" not in printed
+    path.write_text("unit,a,b\n1,x,\n2,,y\n")
+    annotator_agreement.run(annotator_agreement.Settings(annotations=str(path)))
+    assert "no pair has two votes for classes: alpha says nothing" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -151,3 +156,15 @@ def test_names_of_annotators_must_do_for_files(tiny_data, tmp_path):
             export_annotation_kit.run(
                 export_annotation_kit.Settings(str(tiny_data), str(tmp_path), people)
             )
+
+
+def test_a_kit_is_of_otto2020s_classes(tiny_data, tmp_path, monkeypatch):
+    class Own(shards.ShardReader):
+        def __init__(self, *arguments):
+            super().__init__(*arguments)
+            self.own_labels = ("fits", "does not")
+
+    monkeypatch.setattr(shards, "ShardReader", Own)
+    settings = export_annotation_kit.Settings(str(tiny_data), str(tmp_path))
+    with pytest.raises(ValueError, match="eight classes, which these records have not"):
+        export_annotation_kit.run(settings)
