@@ -13,14 +13,15 @@ from __future__ import annotations
 import dataclasses
 import pathlib
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 from absl import flags, logging
 from matplotlib.figure import Figure
 
 from experiments import common_flags
-from imgtext_tf import figures, relation_figures, relations, report, runs
-from imgtext_tf.data import examples, images, pipeline, shards
+from imgtext_tf import figures, relation_figures, relations, report, runs, untrusted
+from imgtext_tf.data import edits, examples, images, pipeline, shards
 
 FLAGS = flags.FLAGS
 
@@ -80,16 +81,20 @@ def _figures(settings: Settings) -> Iterator[tuple[str, Figure]]:
     for name, classes in _EXAMPLES.items():
         tiles = [tile for relation in classes for tile in _tiles(reader, relation, settings.seed)]
         title = f"Examples: {', '.join(classes)}"
+        if any(tile.truth in relations.NEGATIVE_OF.values() for tile in tiles):
+            title += "   (in brackets: what was swapped)"
         if tiles:  # own class names have no such figure
             yield name, figures.pair_sheet(tiles, columns=_PER_CLASS, title=title)
     if settings.run_dir:
         yield "10", _predictions(reader, settings)
 
 
-def _sizes(run_dir: str) -> dict[str, object]:
+def _sizes(run_dir: str) -> dict[str, Any]:
     """What Fig. 8 shows of a run; without one the paper's sizes."""
-    saved = {"backbone": "inception_resnet_v2", "gru_units": 512, "image_attention": "context"}
-    saved |= {"fc_units": (1024, 512, 256, 128), "image_dropout": 0.3, "text_dropout": 0.4}
+    saved: dict[str, Any] = {
+        "backbone": "inception_resnet_v2", "gru_units": 512, "image_attention": "context",
+        "fc_units": (1024, 512, 256, 128), "image_dropout": 0.3, "text_dropout": 0.4,
+    }  # fmt: skip
     shape, word_dim, classes = (8, 8, 1536), 300, len(relations.RELATIONS)
     if run_dir:
         loaded = runs.load(run_dir)
@@ -98,9 +103,9 @@ def _sizes(run_dir: str) -> dict[str, object]:
         if "image" in model.input:
             shape = model.get_layer("image_encoder").output_shape[1:]
             model = model.get_layer("relation_classifier")
-        layers = [layer.name for layer in model.layers]
-        if "regions" in layers:
-            word_dim = model.get_layer("regions").filters
+        if "word_ids" in model.input:
+            words = model.get_layer("text_encoder").get_layer("sentences").encoder
+            word_dim = words.get_layer("embedding").dim
     return saved | {
         "backbone": pathlib.PurePath(saved["backbone"]).stem,
         "feature_shape": shape,
@@ -143,9 +148,10 @@ def _tiles(reader: shards.ShardReader, relation: str, seed: int) -> list[figures
 
 def _tile(data: bytes, kind: str) -> figures.PairTile:
     pair = examples.from_bytes(kind, data)
+    swaps = [untrusted.parse_json(swap) for swap in pair["swaps"]]
     return figures.PairTile(
         image=figures.thinned(images.checked_pixels(pair["image"])),
-        text=" ".join(pair["sentences"]),
+        text=" ".join(edits.marked(pair["sentences"], swaps)),
         truth=pair["relation"],
         title=pair["id"],
     )
@@ -159,7 +165,10 @@ def _predictions(reader: shards.ShardReader, settings: Settings) -> Figure:
     found: dict[tuple[str, bool], list[tuple[str, ...]]] = {}
     for line in (lines[place].split("\t") for place in order):
         found.setdefault((line[1], line[1] == line[2]), []).append(tuple(line))
-    chosen = [line for key in sorted(found) for line in found[key][: _PER_CLASS // 2]]
+    # Classes in the order of the paper; the wrong ones first.
+    names = dict.fromkeys((*relations.RELATIONS, *sorted(truth for truth, _ in found)))
+    keys = [(name, right) for name in names for right in (False, True)]
+    chosen = [line for key in keys for line in found.get(key, [])[: _PER_CLASS // 2]]
     records = reader.read(pipeline.rows_of_ids(reader.index, [line[0] for line in chosen]))
     tiles = [
         dataclasses.replace(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import os
+import re
 import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -172,7 +173,9 @@ def pair_sheet(
         for words, colour in _verdict(tile):
             figure.text(*place(x, y), words, size=8.5, weight="bold", color=colour)
             y += 1.15 * line
-        lines = textwrap.wrap(" ".join(tile.text.split()), 50) or ["(no text)"]
+        # Tokenised captions have a space before the full stop, which must not begin a line.
+        text = re.sub(r" (?=[.,;:!?]+( |$))", "\xa0", " ".join(tile.text.split()))
+        lines = textwrap.wrap(text, 50) or ["(no text)"]
         if len(lines) > text_lines:
             lines = [*lines[: text_lines - 1], _cut(lines[text_lines - 1] + " …", 50)]
         figure.text(
@@ -223,7 +226,8 @@ def curves_figure(history: Sequence[Mapping[str, Any]], *, title: str = "") -> F
     for place, (panel, lines) in enumerate(panels.items(), start=1):
         axes = figure.add_subplot(1, len(panels), place)
         for name in lines:
-            points = [(int(row["step"]), float(row[name])) for row in history if _filled(row, name)]
+            filled = [row for row in history if row.get(name) not in (None, "")]
+            points = [(int(row["step"]), float(row[name])) for row in filled]
             label = name.removeprefix("val/recall/").replace("/", " ").replace("_", " ")
             style = "--" if name.startswith("train/") else "-"
             axes.plot(*zip(*points, strict=True), style, marker=".", label=label)
@@ -240,10 +244,6 @@ def curves_figure(history: Sequence[Mapping[str, Any]], *, title: str = "") -> F
             axes.legend(fontsize=8, frameon=False)
     figure.suptitle(title, weight="bold", parse_math=False)
     return figure
-
-
-def _filled(row: Mapping[str, Any], name: str) -> bool:
-    return row.get(name) not in (None, "")
 
 
 def save(figure: Figure, path: str | os.PathLike) -> Path:

@@ -140,3 +140,20 @@ def restore(sentences: Sequence[str], swaps: Sequence[Swap]) -> tuple[str, ...]:
             raise ValueError(f"sentence {index} has no {new!r} at character {start}: {sentence!r}")
         restored[index] = sentence[:start] + old + sentence[start + len(new) :]
     return tuple(restored)
+
+
+def marked(sentences: Sequence[str], swaps: Sequence[Swap]) -> tuple[str, ...]:
+    """The swapped text with what was swapped in brackets: "a green [red] car".
+
+    Args:
+        sentences: of the swapped text.
+        swaps: as `keyword_swaps.swap` gave them.
+    """
+    written, shift = list(sentences), [0] * len(sentences)
+    # A swap's place is that in the old sentence: those before it, and their marks, move it.
+    for index, start, old, new in sorted(swaps, key=lambda one: tuple(one[:2])):
+        end = start + shift[index] + len(new)
+        mark = f" [{old}]"
+        written[index] = written[index][:end] + mark + written[index][end:]
+        shift[index] += len(new) - len(old) + len(mark)
+    return tuple(written)

@@ -52,6 +52,17 @@ def test_restore_undoes_swap(path, seed):
         assert edits.restore(swapped, swaps[::-1]) == text
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_marks_show_both_texts(seed):
+    for text in TEXTS:
+        swapped, swaps = swap(text, load_antonyms(), np.random.default_rng(seed))
+        marked = edits.marked(swapped, swaps[::-1])
+        assert tuple(re.sub(r" \[[^]]*\]", "", one) for one in marked) == tuple(swapped)
+        for index, _, old, new in swaps:
+            assert f"{new} [{old}]" in marked[index]
+        assert sum(one.count("[") for one in marked) == len(swaps)
+
+
 @pytest.mark.parametrize("swaps", [[(0, 1, "x", "one")], [(3, 0, "x", "one")], [(0, 90, "x", "o")]])
 def test_swaps_that_are_not_there(swaps):
     with pytest.raises(ValueError, match=f"sentence {swaps[0][0]} has no"):
