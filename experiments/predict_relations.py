@@ -211,6 +211,8 @@ def _log(summary: dict[str, Any]) -> None:
     classes = ", ".join(f"{label} {count}" for label, count in summary["classes"].items())
     logging.info("%d pairs, %d bad records; %s", summary["pairs"], summary["bad"], classes)
     logging.info("no class for %d pairs, a warning for %d", summary["abstained"], summary["warned"])
+    if summary["repeated_ids"]:
+        logging.warning("%d ids name several pairs each", summary["repeated_ids"])
     if calibration := summary["calibration"]:
         logging.info(
             "temperature %.3f; expected calibration error on val %.4f before, %.4f after",

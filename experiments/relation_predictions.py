@@ -104,8 +104,9 @@ def _parsed(line: bytes) -> dict[str, Any]:
 
 
 def write(output: pathlib.Path, partial: Partial) -> dict[str, Any]:
-    """Writes JSONL and CSV; gives the counts of classes, abstentions and warnings."""
+    """Writes JSONL and CSV; gives the counts of classes, abstentions, warnings, repeated ids."""
     classes, abstained, warned = collections.Counter(), 0, 0
+    ids = collections.Counter()
     with (
         runs.atomic_path(output) as lines,
         runs.atomic_path(output.with_suffix(".csv")) as table,
@@ -119,11 +120,17 @@ def write(output: pathlib.Path, partial: Partial) -> dict[str, Any]:
             if number == 0:
                 writer.writerow(row)
             writer.writerow(row.values())
+            ids[prediction["id"]] += 1
             classes[prediction["label"]] += 1
             abstained += not prediction["label"]
             warned += bool(prediction["warnings"])
     del classes[""]
-    return {"classes": dict(classes.most_common()), "abstained": abstained, "warned": warned}
+    return {
+        "classes": dict(classes.most_common()),
+        "abstained": abstained,
+        "warned": warned,
+        "repeated_ids": sum(count > 1 for count in ids.values()),
+    }
 
 
 def _row(prediction: dict[str, Any]) -> dict[str, Any]:

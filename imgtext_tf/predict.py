@@ -21,7 +21,7 @@ import tensorflow as tf
 from imgtext_tf import evaluation, relations, runs, untrusted
 from imgtext_tf.data import images, language, pairs, pipeline
 from imgtext_tf.data.shard_files import BadRecord
-from imgtext_tf.data.text import Vocabulary
+from imgtext_tf.data.text import UNKNOWN, Vocabulary
 from imgtext_tf.metrics import calibration
 
 _LARGEST_SIDE = 4096  # of what a model sees
@@ -243,12 +243,17 @@ class Classifier:
         ready = [pair for pair in batch if isinstance(pair, Ready)]
         found = iter(())
         if ready:
-            logits = self._logits_of(self.inputs(ready))
-            found = iter(calibration.softmax(logits, self.run.temperature))
+            inputs = self.inputs(ready)
+            shares = calibration.softmax(self._logits_of(inputs), self.run.temperature)
+            # Unknown words have no meaning of their own but by their n-grams.
+            strange = np.zeros(len(ready), bool)
+            if self.uses_texts and not self.run.preprocessing["ngrams"]:
+                strange = (inputs["word_ids"].numpy() <= UNKNOWN).all(axis=(1, 2))
+            found = zip(shares, strange, strict=True)
         for pair in batch:
-            yield pair if isinstance(pair, BadRecord) else self._prediction(pair, next(found))
+            yield pair if isinstance(pair, BadRecord) else self._prediction(pair, *next(found))
 
-    def _prediction(self, pair: Ready, probabilities: np.ndarray) -> Prediction:
+    def _prediction(self, pair: Ready, probabilities: np.ndarray, strange: bool) -> Prediction:
         best = int(probabilities.argmax())
         label = self.labels[best] if probabilities[best] >= self._abstain_below else ""
         metrics: dict[str, int | str] = {}
@@ -275,12 +280,14 @@ class Classifier:
                 )
                 for metric, of_metric in shares.items()
             },
-            warnings=tuple(self._warnings(pair.sentences)),
+            warnings=tuple(self._warnings(pair.sentences, strange)),
         )
 
-    def _warnings(self, sentences: tuple[str, ...]) -> Iterator[str]:
+    def _warnings(self, sentences: tuple[str, ...], strange: bool) -> Iterator[str]:
         if not self.uses_texts:
             return
+        if strange:
+            yield "the model knows no word of the text"
         if self._known is not None and (reason := language.foreign(sentences, self._known)):
             yield f"the text may not be English: {reason}"
         limit = self.run.preprocessing["max_sentences"]

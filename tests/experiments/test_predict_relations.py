@@ -159,6 +159,7 @@ def test_bad_records_are_listed_counted_and_limited(settings, photos):
     # Not by an ending of images: tests of the folder do not see it.
     (photos / "damaged").write_bytes((photos / "test-Anchorage-0.jpg").read_bytes()[:300])
     lines[5] = json.dumps(json.loads(lines[5]) | {"image": str(photos / "damaged")})
+    lines[7] = json.dumps(json.loads(lines[7]) | {"id": json.loads(lines[6])["id"]})
     (photos / "bad.jsonl").write_text("\n".join(lines))
     settings = dataclasses.replace(settings, input=str(photos / "bad.jsonl"))
     with pytest.raises(ValueError, match="--max_bad_records=0.05 of 32 allows") as failure:
@@ -167,6 +168,7 @@ def test_bad_records_are_listed_counted_and_limited(settings, photos):
     assert not os.path.exists(settings.output)
     summary = predict_relations.run(dataclasses.replace(settings, max_bad_records=0.1))
     assert summary["bad"] == 3 and len(lines_of(settings)) == 29
+    assert summary["repeated_ids"] == 1
     bad = open(settings.output.replace(".jsonl", "_bad.tsv"), encoding="utf-8").read().splitlines()
     assert [line.split("\t")[0] for line in bad] == [json.loads(x)["id"] for x in lines[3:6]]
     assert "No such file" in bad[0] and "empty" in bad[1] and "truncated" in bad[2]
@@ -218,10 +220,12 @@ def test_warnings_name_what_makes_an_answer_doubtful(run_dir, photos, monkeypatc
     assert "32 sentences" in " ".join(long.warnings)
     assert "more than 50 words" in " ".join(classifier(image, "lake " * 51).warnings)
     # This vocabulary of some twenty words is no English one: nothing is said of languages.
-    assert classifier(image, "Ein Mann steht vor einem Auto.").warnings == ()
+    unread = "the model knows no word of the text"
+    assert classifier(image, "Ein Mann steht vor einem Auto.").warnings == (unread,)
+    assert classifier(image, f"Ein {classifier.run.vocabulary[0]} steht.").warnings == ()
     monkeypatch.setattr(classifier, "_known", frozenset(classifier.run.vocabulary))
-    (warning,) = classifier(image, "Ein Mann steht vor einem Auto.").warnings
-    assert "may not be English" in warning and "German" in warning
+    first, warning = classifier(image, "Ein Mann steht vor einem Auto.").warnings
+    assert first == unread and "may not be English" in warning and "German" in warning
 
 
 def test_no_more_than_two_batches_are_held(run_dir, photos, monkeypatch):
