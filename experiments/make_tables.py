@@ -31,6 +31,7 @@ _HERE = pathlib.Path(__file__).resolve().parent
 _DOCS = _HERE.parent / "docs"
 _PAGE = _DOCS / "results.md" if _DOCS.is_dir() else pathlib.Path("results.md")
 _NAME = re.compile(r"[a-z]+\d{4}/[\w.,+'() \[\]-]+")
+_SCALARS = (int, float, str)
 _HEAD = """# Results
 
 The numbers that the papers print, and those of this package's runs. A run on other data than the
@@ -132,15 +133,16 @@ def _counts(data_dir: str) -> dict[str, Any]:
                 relations.METRIC_VALUES, relations.METRICS_OF_RELATION[relation], strict=True
             ):
                 counts[f"pairs/{metric} {value}"] += count
+    build = dict(manifest["build"])
+    # A manifest names the sources, not where they lay.
+    given = [f"--{source}=<{source}>" for source in build.pop("sources", [])]
+    given += [f"--{name}={value}" for name, value in build.items() if isinstance(value, _SCALARS)]
     return {
-        "command": f"python -m tfrecords_tools.build --output_dir={data_dir} "
-        + " ".join(
-            f"--{name}={value}"
-            for name, value in manifest["build"].items()
-            if isinstance(value, (int, float, str))
+        "command": " ".join(
+            ["python -m tfrecords_tools.build", f"--output_dir={data_dir}", *given]
         ),
-        "seed": manifest["build"].get("seed", 0),
-        "metrics": dict(counts),
+        "seed": build.get("seed", 0),
+        "metrics": dict(sorted(counts.items())),
         "dataset": {
             "name": manifest["name"],
             "kind": manifest["kind"],

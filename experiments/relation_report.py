@@ -12,7 +12,7 @@ import tensorflow as tf
 from absl import logging
 from matplotlib.figure import Figure
 
-from experiments import run_steps
+from experiments import relation_sources, run_steps
 from experiments.relation_data import Data
 from experiments.relation_flags import Settings
 from imgtext_tf import evaluation, figures, relations, runs, training, untrusted
@@ -87,8 +87,8 @@ def report(
     } | outcome
     reported = before.get("metrics", {}) | {f"{split}/loss": metrics["loss"]}
     temperature = _temperature(data, run_dir, model, arrays)
-    parts = parts_of(data, split, arrays["ids"])
-    for part, chosen in parts.items():
+    reported |= relation_sources.by_source(data, split, arrays)
+    for part, chosen in parts_of(data, split, arrays["ids"]).items():
         of_part = part_metrics(data, arrays["labels"][chosen], arrays["predicted"][chosen])
         of_part |= _errors(arrays["logits"][chosen], arrays["labels"][chosen], temperature)
         reported |= {f"{part}/{name}": value for name, value in of_part.items()}
@@ -98,8 +98,8 @@ def report(
             chosen.sum(),
             *(of_part[name] for name in ("accuracy", "macro_recall", "majority")),
         )
-        pictures = _pictures(data, split, part, {k: arrays[k][chosen] for k in _COLUMNS})
-        for name, figure in pictures.items():
+        shown = {k: arrays[k][chosen] for k in _COLUMNS}
+        for name, figure in _pictures(data, split, part, shown).items():
             # Read back, for drawing it again would take much longer.
             saved = figures.save(figure, run_dir.figures / f"{part}_{name}.png").read_bytes()
             pixels = images.decode_pixels(tf.constant(saved)).numpy()

@@ -173,7 +173,8 @@ def questions(claims: Iterable[Mapping[str, str]], runs: Sequence[Run]) -> str:
 
     Args:
         claims: each with `question`, `first` and `second` (rows), `metric`, and `second_metric`
-            where the second row calls it otherwise.
+            where the second row calls it otherwise. A second row of one run without training
+            steps stands against all seeds of the first.
         runs: ours.
     """
     lines = [["question", "data", "difference", "95 % interval", "seeds", "answer"], ["---"] * 6]
@@ -183,6 +184,8 @@ def questions(claims: Iterable[Mapping[str, str]], runs: Sequence[Run]) -> str:
             first = _by_seed(runs, claim["first"], name, claim["metric"])
             metric = claim.get("second_metric") or claim["metric"]
             second = _by_seed(runs, claim["second"], name, metric)
+            if len(second) == 1 and _is_fixed(runs, claim["second"], name):
+                second = dict.fromkeys(first, *second.values())
             lines.append([claim["question"], name, *_answer(paired_difference(first, second))])
     return _joined(lines)
 
@@ -193,6 +196,11 @@ def _by_seed(runs: Sequence[Run], row: str, data: str, metric: str) -> dict[int,
         for run in runs
         if (run.row, run.data) == (row, data) and metric in run.metrics
     }
+
+
+def _is_fixed(runs: Sequence[Run], row: str, data: str) -> bool:
+    """Whether a row was fitted, not trained in steps, so that every seed gives the same."""
+    return all(run.steps == 0 for run in runs if (run.row, run.data) == (row, data))
 
 
 def _answer(outcome: Mapping[str, float]) -> list[str]:

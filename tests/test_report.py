@@ -20,6 +20,7 @@ def write_run(folder, row, seed, metrics, data="photos", **more):
     path.parent.mkdir(parents=True, exist_ok=True)
     result = {"dataset": {"name": data}, "seed": seed, "metrics": metrics, **more}
     path.write_text(json.dumps(result))
+    return path
 
 
 @pytest.fixture
@@ -144,6 +145,18 @@ def test_questions_are_answered_whichever_way_it_falls(tmp_path, second, answer)
     assert other.endswith("| 0 | not run |")
     unknown = markdown.questions([claim | {"first": "c"}], report.read_runs(tmp_path))
     assert unknown.endswith("| 0 | not run |")
+
+
+def test_what_is_fitted_once_stands_against_all_seeds(tmp_path):
+    for seed in range(5):
+        write_run(tmp_path, "a", seed, {"m": 0.5 + 0.01 * seed})
+    path = write_run(tmp_path, "b", 0, {"m": 0.4})
+    claim = {"question": "Does a beat b?", "first": "a", "second": "b", "metric": "m"}
+    text = markdown.questions([claim], report.read_runs(tmp_path))
+    assert "+0.1200" in text and text.endswith("| 5 | yes |")
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"steps": 7}))
+    text = markdown.questions([claim], report.read_runs(tmp_path))
+    assert text.endswith("| 1 | not settled: fewer than 5 seeds |")
 
 
 def test_results_lose_the_machines_folders():

@@ -1,4 +1,7 @@
+import collections
+import csv
 import json
+import pathlib
 
 import numpy as np
 import pytest
@@ -175,6 +178,29 @@ def test_the_packages_list_is_sound(package_list):
     for entry in package_list.entries:
         if entry.kind == KEPT:  # a kept phrase that hides nothing is dead weight
             assert bare.find(entry.keyword), entry.keyword
+
+
+def test_what_the_docs_report_of_the_list(package_list):
+    """Its length, and the sheet of swapped captions that were read."""
+    papers = pathlib.Path(__file__).resolve().parents[2] / "docs" / "papers"
+    page = " ".join((papers / "otto2020.md").read_text(encoding="utf-8").split())
+    kinds = collections.Counter(entry.kind for entry in package_list.entries)
+    kept = kinds.pop(KEPT)
+    assert f"{kinds.total()} keywords have opposites: {kinds['adjective']} adjectives" in page
+    assert f"{kept} more phrases" in page
+    with open(papers / "otto2020_swaps.tsv", encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file, delimiter="\t"))
+    gender, odd = (
+        sum(row[name] == "yes" for row in rows) for name in ("gender alone", "reads oddly")
+    )
+    assert len({row["id"] for row in rows}) == 100
+    assert f"{gender} by gender alone; {odd} also read oddly" in page
+    assert sum(row["contradicts"] == "by degree" for row in rows) == 2
+    for old, new in (pair.split(" -> ") for row in rows for pair in row["swaps"].split("; ")):
+        (hit,) = package_list.find(old)
+        assert any(
+            new.lower().startswith(one) or new.lower().endswith(one) for one in hit[2].opposites
+        )
 
 
 def test_split_shares_no_keyword_and_no_opposite(package_list):

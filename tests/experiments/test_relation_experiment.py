@@ -32,6 +32,11 @@ def test_a_run_learns_and_reports(cached_run):
     recalls = [metrics[f"test/recall/{name}"] for name in relations.RELATIONS]
     assert metrics["test/macro_recall"] == pytest.approx(np.mean(recalls))
     assert metrics["test/accuracy_low"] <= metrics["test/accuracy"] <= metrics["test/accuracy_high"]
+    sources = {name.split("/")[2] for name in metrics if name.startswith("test/source/")}
+    assert sources
+    shares = {s: metrics[f"test/source/{s}/pairs"] / metrics["test/pairs"] for s in sources}
+    right = sum(metrics[f"test/source/{s}/accuracy"] * share for s, share in shares.items())
+    assert sum(shares.values()) == 1 and right == pytest.approx(metrics["test/accuracy"])
     assert (result["steps"], result["seed"]) == (60, 0)
     assert result["dataset"]["kind"] == "synthetic"
     assert result["settings"]["backbone"] == "small_cnn"
