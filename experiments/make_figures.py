@@ -143,15 +143,16 @@ def _tiles(reader: shards.ShardReader, relation: str, seed: int) -> list[figures
     """A few random pairs of a class, always the same ones."""
     rows = np.flatnonzero(reader.index["relation"] == relation.encode())
     chosen = np.random.default_rng(seed).permutation(rows)[:_PER_CLASS]
-    return [_tile(record, reader.record_kind) for record in reader.read(chosen)]
+    return [_tile(record, reader.record_kind, marked=True) for record in reader.read(chosen)]
 
 
-def _tile(data: bytes, kind: str) -> figures.PairTile:
+def _tile(data: bytes, kind: str, *, marked: bool = False) -> figures.PairTile:
+    """A record with its text, or with marks in it where words were swapped."""
     pair = examples.from_bytes(kind, data)
     swaps = [untrusted.parse_json(swap) for swap in pair["swaps"]]
     return figures.PairTile(
         image=figures.thinned(images.checked_pixels(pair["image"])),
-        text=" ".join(edits.marked(pair["sentences"], swaps)),
+        text=" ".join(edits.marked(pair["sentences"], swaps if marked else [])),
         truth=pair["relation"],
         title=pair["id"],
     )

@@ -4,7 +4,7 @@ import matplotlib.image
 import pytest
 
 from experiments import make_figures
-from imgtext_tf import relations
+from imgtext_tf import figures, relations
 
 
 @pytest.fixture
@@ -25,7 +25,19 @@ def test_all_figures_are_drawn(tiny_data, tmp_path, run_dir, monkeypatch):
     settings = make_figures.Settings(
         figures_dir=str(tmp_path / "figures"), data_dir=str(tiny_data), run_dir=str(run_dir)
     )
+    sheets, draw = {}, figures.pair_sheet
+    monkeypatch.setattr(
+        figures,
+        "pair_sheet",
+        lambda tiles, *, title, **how: draw(sheets.setdefault(title, tiles), title=title, **how),
+    )
     paths = make_figures.run(settings)
+    predictions = sheets.pop("Example predictions")
+    assert list(dict.fromkeys(tile.truth for tile in predictions)) == list(relations.RELATIONS)
+    # Examples show what was swapped; predictions the text as the model read it.
+    assert not any("[" in tile.text for tile in predictions)
+    negatives = [tile for tiles in sheets.values() for tile in tiles if "[" in tile.text]
+    assert {tile.truth for tile in negatives} == set(relations.NEGATIVE_OF.values())
     assert [path.name for path in paths] == [
         f"otto2020_figure{name}.png" for name in ("3", "4", "8", "9", "5", "6", "7", "10")
     ]
@@ -39,3 +51,12 @@ def test_without_data_only_what_needs_none(tmp_path):
     assert [path.stem[-1] for path in paths] == ["3", "4", "8", "9"]
     with pytest.raises(ValueError, match="--run_dir needs --data_dir"):
         make_figures.run(make_figures.Settings(figures_dir=str(tmp_path), run_dir="x"))
+
+
+def test_the_network_of_a_run(cached_run):
+    settings, _ = cached_run
+    sizes = make_figures._sizes(settings.run_dir)
+    assert sizes["classes"] == 8 and sizes["backbone"] == "small_cnn"
+    assert sizes["text_dim"] == 2 * settings.gru_units
+    assert sizes["inputs"] == "both" and len(sizes["feature_shape"]) == 3
+    assert sizes["word_dim"] == 300
