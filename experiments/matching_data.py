@@ -137,8 +137,11 @@ def _open_precomputed(settings: Settings, wanted: tuple[str, ...], _: Any) -> Da
     parts, digests = {}, {}
     for split in wanted:
         files = settings.precomputed_test if split == "test" else split
-        found = precomputed.read_precomputed(settings.precomputed, files)
-        parts[split] = Part(found.captions, Features(found.features.shape[1:], found.read))
+        found = precomputed.read_precomputed(
+            settings.precomputed, files, captions_per_row=settings.precomputed_captions
+        )
+        features = Features(found.features.shape[1:], found.read)
+        parts[split] = Part(found.captions.first(settings.captions_per_image), features)
         digest = hashlib.sha256("\n".join(found.captions.texts).encode())
         with open(filesystem.local_copy(found.path), "rb") as file:
             digest.update(hashlib.file_digest(file, "sha256").digest())
