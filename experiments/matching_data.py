@@ -212,6 +212,11 @@ def open_vocabulary(
     """
     if settings.scan_vocabulary:
         vocabulary = precomputed.read_scan_vocabulary(settings.scan_vocabulary)
+        if settings.tokens != "nltk":
+            logging.warning(
+                "--scan_vocabulary=%s holds NLTK's words, but captions are split otherwise: use "
+                "--tokens=nltk, or more words than need be are unknown", settings.scan_vocabulary,
+            )  # fmt: skip
     else:
         vocabulary = captions.vocabulary_of(
             trained, min_count=settings.min_count, tokens=settings.tokens

@@ -161,6 +161,18 @@ def test_features_are_centred_by_the_train_images():
         np.testing.assert_allclose(output, expected, atol=1e-5)
 
 
+def test_words_of_scan_want_nltks_tokens(tmp_path, caplog):
+    words = ["<pad>", "<start>", "<end>", "<unk>", "dog", "."]
+    content = {"word2idx": {word: number for number, word in enumerate(words)}}
+    (tmp_path / "vocab.json").write_text(json.dumps(content))
+    captions = Captions(("a dog.",), np.zeros(1, np.int32), ("x",))
+    for tokens in ("nltk", "words"):
+        settings = Settings(run_dir="", scan_vocabulary=str(tmp_path / "vocab.json"), tokens=tokens)
+        vocabulary, vectors = matching_data.open_vocabulary(settings, captions)
+        assert vocabulary.words == ("<start>", "<end>", "dog", ".") and vectors is None
+        assert ("use --tokens=nltk" in caplog.text) == (tokens == "words")
+
+
 def test_a_caption_may_hold_a_line_separator(folder):
     write_split(folder, "test", ["a\u2028house", "a tree"])
     assert matching_data.open_data(settings_of(folder)).parts["test"].captions.texts[1] == "a tree"
