@@ -3,8 +3,9 @@ r"""Compares two kinds of matching runs in pairs: what the second does to recall
     python -m experiments.compare_matching --first=runs/base0,runs/base1,... \
         --second=runs/adversarial0,runs/adversarial1,... --output=adversarial.md
 
-A run of the second kind belongs to the run that it began with (`--start`); one that began with none
-belongs to the run of its seed. Prints mean and spread of both kinds, and the mean difference with
+A run of the second kind belongs to the run that it began with (`--start`), or to the one that began
+with the same run, such as with another lambda; one that began with none belongs to the run of its
+seed. Prints mean and spread of both kinds, and the mean difference with
 its spread and the 95 % bootstrap interval over the pairs.
 
 Reference: Liu2019, Section 4.
@@ -106,7 +107,8 @@ def pair(first: Sequence[Finished], second: Sequence[Finished]) -> list[tuple[Fi
     Raises:
         ValueError: naming a run that has no partner, or another's, or other data.
     """
-    of_folder = {one.folder: one for one in first}
+    of_folder = {pathlib.Path(one.start).resolve(): one for one in first if one.start}
+    of_folder |= {one.folder: one for one in first}
     of_seed = {one.seed: one for one in first}
     if len(of_seed) < len(first):
         raise ValueError("--first: two runs have one seed: give one run a seed")
@@ -114,7 +116,7 @@ def pair(first: Sequence[Finished], second: Sequence[Finished]) -> list[tuple[Fi
     for other in second:
         if other.start:
             one = of_folder.get(pathlib.Path(other.start).resolve())
-            wanted = f"the run that it began with, {other.start},"
+            wanted = f"the run that it began with, {other.start}, or another that did so,"
         else:
             one, wanted = of_seed.get(other.seed), f"a run of its seed {other.seed}"
         if one is None:

@@ -26,6 +26,8 @@ from imgtext_tf import branches, runs, vsepp
 from imgtext_tf.data.precomputed import read_scan_vocabulary
 from imgtext_tf.models import sentence_matching
 
+_MAX_WORDS = 1000  # vsepp cuts no caption
+
 flags.adopt_module_key_flags(common_flags)
 
 
@@ -63,10 +65,6 @@ def run(checkpoint: str, scan_vocabulary: str, run_dir: str) -> sentence_matchin
         vsepp.CheckpointError: if checkpoint and vocabulary do not fit together.
     """
     image_state, text_state, options = read_checkpoint(checkpoint)
-    if options.get("no_imgnorm"):
-        raise vsepp.CheckpointError(
-            f"{checkpoint}: was trained with --no_imgnorm; our image embeddings have unit length"
-        )
     sizes = vsepp.sizes(image_state, text_state)
     vocabulary = read_scan_vocabulary(scan_vocabulary)
     if len(vocabulary) != sizes["vocabulary_size"]:
@@ -75,6 +73,7 @@ def run(checkpoint: str, scan_vocabulary: str, run_dir: str) -> sentence_matchin
             f"{sizes['vocabulary_size']}: use the vocabulary it was trained with"
         )
     measure, absolute = options.get("measure", "cosine"), bool(options.get("use_abs", False))
+    unit = not options.get("no_imgnorm", False)
     if measure not in ("cosine", "order"):
         raise vsepp.CheckpointError(f"{checkpoint}: was trained with measure {measure!r:.80}")
     own_cnn = any(name.removeprefix("module.").startswith("cnn.") for name in image_state)
@@ -82,13 +81,17 @@ def run(checkpoint: str, scan_vocabulary: str, run_dir: str) -> sentence_matchin
         run_dir=run_dir,
         scan_vocabulary=scan_vocabulary,
         tokens="nltk",
+        max_words=_MAX_WORDS,
         measure=measure,
         absolute=absolute,
+        unit_images=unit,
         normalize_features=own_cnn,
         **{name: sizes[name] for name in ("embed_dim", "word_dim", "gru_layers", "bidirectional")},
     )
     common = {"embed_dim": sizes["embed_dim"], "absolute": absolute}
-    images = branches.image_branch((sizes["feature_dim"],), normalize_input=own_cnn, **common)
+    images = branches.image_branch(
+        (sizes["feature_dim"],), normalize_input=own_cnn, unit=unit, **common
+    )
     texts = branches.text_branch(
         sizes["vocabulary_size"],
         word_dim=sizes["word_dim"],

@@ -137,8 +137,11 @@ def _open_precomputed(settings: Settings, wanted: tuple[str, ...], _: Any) -> Da
     parts, digests = {}, {}
     for split in wanted:
         files = settings.precomputed_test if split == "test" else split
-        found = precomputed.read_precomputed(settings.precomputed, files)
-        parts[split] = Part(found.captions, Features(found.features.shape[1:], found.read))
+        found = precomputed.read_precomputed(
+            settings.precomputed, files, captions_per_row=settings.precomputed_captions
+        )
+        features = Features(found.features.shape[1:], found.read)
+        parts[split] = Part(found.captions.first(settings.captions_per_image), features)
         digest = hashlib.sha256("\n".join(found.captions.texts).encode())
         with open(filesystem.local_copy(found.path), "rb") as file:
             digest.update(hashlib.file_digest(file, "sha256").digest())
@@ -209,6 +212,11 @@ def open_vocabulary(
     """
     if settings.scan_vocabulary:
         vocabulary = precomputed.read_scan_vocabulary(settings.scan_vocabulary)
+        if settings.tokens != "nltk":
+            logging.warning(
+                "--scan_vocabulary=%s holds NLTK's words, but captions are split otherwise: use "
+                "--tokens=nltk, or more words than need be are unknown", settings.scan_vocabulary,
+            )  # fmt: skip
     else:
         vocabulary = captions.vocabulary_of(
             trained, min_count=settings.min_count, tokens=settings.tokens

@@ -19,6 +19,7 @@ from experiments import (
     matching_report,
     matching_start,
     matching_trained,
+    matching_watch,
     run_steps,
 )
 from experiments.matching_data import Batches, Data, Part
@@ -165,7 +166,7 @@ def _train_stage(
         run=stage_dir,
         **run_steps.schedule(settings, max_steps=steps, seed=batches.seed, monitor=_MONITOR),
         evaluate=evaluate,
-        callbacks=[matching_report.Watch(stage, settings.batch_size)],
+        callbacks=[matching_watch.Watch(stage, settings.batch_size)],
         board=training.Board(run_dir.tensorboard / stage.name),
         batch_ids=caption_batches.training_ids(
             batches.part.captions,
@@ -206,6 +207,7 @@ def build_model(
         center=center,
         hidden=settings.image_hidden,
         dropout=settings.image_dropout,
+        unit=settings.unit_images,
         **common,
     )
     texts = sentence_matching.text_branch(

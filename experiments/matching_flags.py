@@ -28,7 +28,8 @@ STAGES["S4T"] = {"train": ("image", "text", "cnn"), "losses": ("triplet",)}
 
 # What an evaluation may be told anew; all else is the trained run's.
 EVALUATION = (
-    *("data_dir", "precomputed", "precomputed_test", "run_dir", "verify", "eval_only"),
+    *("data_dir", "precomputed", "precomputed_test", "precomputed_captions"),
+    *("run_dir", "verify", "eval_only"),
     *("eval_split", "protocol", "folds"),
 )
 # Stands among the saved settings: a run goes on with the data it was begun with, wherever it lies.
@@ -46,6 +47,7 @@ class Settings:
     data_dir: str = ""
     precomputed: str = ""
     precomputed_test: str = "test"
+    precomputed_captions: int = 5
     # Image.
     backbone: str = "resnet152"
     backbone_weights: str = "imagenet"
@@ -77,11 +79,12 @@ class Settings:
     # Model.
     embed_dim: int = 1024
     measure: str = "cosine"
+    unit_images: bool = True
     absolute: bool = False
     classifier_units: tuple[int, ...] = (512,)
     classifier_dropout: float = 0.5
     # Training.
-    stages: str = "S1:steps=6090:decay_at=3045"
+    stages: str = "S1:steps=6090:decay_at=3045:all_negatives_steps=203"
     stage_start: str = "best"
     start: str = ""
     batch_size: int = 128
@@ -112,6 +115,7 @@ class Settings:
 HELP = {
     "precomputed": "Folder of {split}_ims.npy and {split}_caps.txt (vsepp, SCAN), not --data_dir.",
     "precomputed_test": "Files that are split test of --precomputed: testall are COCO's 5k images.",
+    "precomputed_captions": "Captions a row of --precomputed, where there are more than rows.",
     "backbone": "Image encoder: a Keras application in snake_case, small_cnn, a .keras file, or "
     "hub:<TF-Hub handle or folder>; 'run:<folder>' none but that run's.",
     "backbone_weights": "imagenet, none, or the path of a weights file.",
@@ -141,6 +145,7 @@ HELP = {
     "word_dropout": "Dropout rate of word vectors.",
     "embed_dim": "Dimensions of the joint embedding.",
     "measure": "Similarity: cosine, or order embeddings'.",
+    "unit_images": "Scale image embeddings to unit length; VSE0 does not.",
     "absolute": "Take absolute values of embeddings, as order embeddings do.",
     "classifier_units": "Units of the modality classifier's hidden layers.",
     "classifier_dropout": "Dropout rate of the modality classifier.",

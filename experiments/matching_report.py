@@ -7,13 +7,19 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-import keras
 import numpy as np
 
-from experiments import run_steps
+from experiments import matching_start, run_steps
 from experiments.matching_data import Batches, Data
 from experiments.matching_flags import Settings
-from imgtext_tf import embedding_figures, figures, matching_evaluation, runs, training
+from imgtext_tf import (
+    embedding_figures,
+    figures,
+    matching_evaluation,
+    runs,
+    training,
+    untrusted,
+)
 from imgtext_tf.metrics import retrieval
 from imgtext_tf.models.sentence_matching import SentenceMatching
 from imgtext_tf.stages import Stage
@@ -22,10 +28,6 @@ Evaluated = tuple[dict[str, float], dict[str, np.ndarray]]
 
 _LOG = standard_logging.getLogger(__name__)
 _POINTS = 300  # of each modality in the t-SNE picture
-_SURE = 0.99
-_NO_SPREAD = 0.02  # standard deviation of a batch's scores
-_RECENT = 50  # steps that a warning is about
-_LEARNT = 300  # steps after which a model has left the loss of equal scores
 
 
 def evaluate(
@@ -82,59 +84,6 @@ def named_metrics(
     return {f"{split}/{name}": value for name, value in {**metrics, **whole}.items()} | of_folds
 
 
-class Watch(keras.callbacks.Callback):
-    """Warns where the training has collapsed or the modality classifier is sure of everything."""
-
-    def __init__(self, stage: Stage, batch_size: int):
-        """Notes what a collapse looks like.
-
-        Args:
-            stage: that is trained.
-            batch_size: pairs a step.
-        """
-        super().__init__()
-        self._stage = stage
-        self._collapsed = 2 * batch_size * stage.margin
-        self._warned: set[str] = set()
-        self._recent: list[dict[str, float]] = []
-
-    def on_train_batch_end(self, batch: int, logs: Mapping[str, float] | None = None) -> None:
-        """Looks at the last steps; Keras' own means begin anew with each checkpoint."""
-        self._recent.append(dict(logs or {}))
-        if len(self._recent) < _RECENT:
-            return
-        logs = {
-            name: float(np.mean([one.get(name, 0.0) for one in self._recent]))
-            for name in ("triplet_loss", "score_spread", "classifier_accuracy")
-        }
-        self._recent.clear()
-        loss, stage = logs["triplet_loss"], self._stage
-        if stage.mining == "hardest" and "triplet" in stage.losses:
-            at_collapse = abs(loss - self._collapsed) < 0.05 * self._collapsed
-            # Negatives that are only hard keep the loss there, too, while the recall rises.
-            at_collapse = at_collapse and logs["score_spread"] < _NO_SPREAD
-            # The first steps stand there too, before anything is learnt.
-            step = int(self.model.optimizer.iterations)
-            if at_collapse and step > _LEARNT + stage.all_negatives_steps:
-                self._warn(
-                    f"the triplet loss stands at {loss:.2f} = 2 x batch x margin: all embeddings "
-                    "have become one. Lower the learning rate, or begin with all negatives "
-                    "(all_negatives_steps) or with a trained stage"
-                )
-        accuracy = logs["classifier_accuracy"]
-        if "adversarial" in stage.losses and accuracy > _SURE and stage.target == "reverse":
-            self._warn(
-                f"the modality classifier is right in {accuracy:.1%}: its reversed gradient "
-                "vanishes. Use --adversarial_target=flip with --adversarial_mode=alternating, a "
-                "higher --adversarial_lambda or a weaker classifier"
-            )
-
-    def _warn(self, text: str) -> None:
-        if text[:20] not in self._warned:
-            self._warned.add(text[:20])
-            _LOG.warning("stage %s: %s", self._stage.name, text)
-
-
 def on_val(model: SentenceMatching, step: int, *, batches: Batches, seed: int) -> dict[str, float]:
     """The metrics of split val at a step."""
     metrics, _ = evaluate(model, batches, seed=seed)
@@ -168,15 +117,61 @@ def show(
     seed: int,
 ) -> None:
     """The t-SNE picture of both modalities, in the run's folder `figures` and in TensorBoard."""
-    rng = np.random.default_rng(seed)
-    drawn = [
-        arrays[key][rng.permutation(len(arrays[key]))[:_POINTS]] for key in ("images", "captions")
-    ]
+    drawn = _drawn(arrays, seed)
     of_what = name.removeprefix("modalities_").replace("_", " ")
     title = f"t-SNE of image and caption embeddings: {of_what}"
     figure = embedding_figures.modality_figure(*drawn, title=title, seed=seed)
     figures.save(figure, run_dir.figures / f"{name}.png")
     board.image(step, name, figures.to_image(figure))
+
+
+def show_before_and_after(
+    data: Data,
+    batches: Batches,
+    evaluated: Evaluated,
+    run_dir: runs.RunDirectory,
+    board: training.Board,
+    step: int,
+) -> None:
+    """The t-SNE picture of both modalities before the adversarial stages beside the one after them.
+
+    Args:
+        data: the opened data set.
+        batches: of the split that is shown.
+        evaluated: of `evaluate`, after the training.
+        run_dir: of the run.
+        board: of the run.
+        step: of the picture in TensorBoard.
+    """
+    settings = data.settings
+    try:
+        path = matching_start.before_the_game(settings, run_dir)
+    except runs.RunError as error:  # without a picture an evaluation is one, too
+        _LOG.warning("no picture of before and after: %s", error)
+        return
+    if path is None or not path.exists():  # trained from the start, or not as far as that
+        return
+    before = evaluate(untrusted.load_model(path), batches, seed=settings.seed)
+    titles = tuple(
+        f"{when}: probe {one['probe_accuracy']:.3f}, centroids {one['centroid_distance']:.3f} apart"
+        for when, (one, _) in (("before", before), ("after", evaluated))
+    )
+    figure = embedding_figures.before_and_after_figure(
+        *(tuple(_drawn(arrays, settings.seed)) for _, arrays in (before, evaluated)),
+        titles=titles,
+        title=f"t-SNE of image and caption embeddings: {settings.eval_split}",
+        seed=settings.seed,
+    )
+    name = f"modalities_{settings.eval_split}_before_and_after"
+    figures.save(figure, run_dir.figures / f"{name}.png")
+    board.image(step, name, figures.to_image(figure))
+
+
+def _drawn(arrays: Mapping[str, np.ndarray], seed: int) -> list[np.ndarray]:
+    rng = np.random.default_rng(seed)
+    return [
+        arrays[key][rng.permutation(len(arrays[key]))[:_POINTS]] for key in ("images", "captions")
+    ]
 
 
 def report(
@@ -203,9 +198,8 @@ def report(
     """
     settings = data.settings
     split, captions = settings.eval_split, batches.part.captions
-    metrics, arrays = evaluated or evaluate(
-        model, batches, folds=settings.folds, seed=settings.seed
-    )
+    evaluated = evaluated or evaluate(model, batches, folds=settings.folds, seed=settings.seed)
+    metrics, arrays = evaluated
     name = protocol(settings, data.name, len(captions.image_ids))
     _LOG.info(
         "%s, %s: i2t %.1f/%.1f/%.1f  t2i %.1f/%.1f/%.1f  rsum %.1f  probe %.3f",
@@ -215,8 +209,9 @@ def report(
     board = training.Board(run_dir.tensorboard)
     show(arrays, run_dir, board, outcome.get("steps", 0), name=f"modalities_{split}",
          seed=settings.seed)  # fmt: skip
+    show_before_and_after(data, batches, evaluated, run_dir, board, outcome.get("steps", 0))
     embedding_figures.write_projector(
-        run_dir.tensorboard / "projector",
+        run_dir.tensorboard,
         {"image": arrays["images"][:1000], "caption": arrays["captions"][:1000]},
         {"image": captions.image_ids[:1000], "caption": captions.texts[:1000]},
     )
@@ -224,10 +219,14 @@ def report(
     named = named_metrics(metrics, arrays, batches, split=split, measure=model.measure)
     before = runs.read_json(run_dir.result_file) if run_dir.result_file.exists() else {}
     kept = _kept(before, data)
+    done = outcome or (before if kept else {})
+    on_val = matching_start.metrics_on_val(
+        settings, run_dir, done.get("chosen", done.get("stages", ()))
+    )
     more = {key: value for key, value in outcome.items() if key not in ("steps", "seconds")}
     this = run_steps.command(runs.read_field(run_dir.settings_file, "script"))
     return run_dir.write_result(
-        metrics=kept | named,
+        metrics=kept | on_val | named,
         seed=settings.seed,
         dataset=data.description(),
         steps=outcome.get("steps", before.get("steps", 0)),

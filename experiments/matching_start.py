@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from absl import logging
@@ -83,13 +83,61 @@ def start_file(folder: str, *, refit: bool) -> pathlib.Path:
         raise runs.RunError(f"--start={folder}: was not trained on train and val; train it with "
                             "--refit, or this run with --norefit")  # fmt: skip
     name = _last_stage(result, refit=refit)
-    which = "best"
-    if refit or not chooses(settings, {one.name: one for one in parse_stages(settings)}[name]):
-        which = "last"
-    path = run.path / ("refit" if refit else "") / "stages" / name / f"model_{which}.keras"
+    stage = {one.name: one for one in parse_stages(settings)}[name]
+    path = _handed_on(run, settings, stage, refit=refit)
     if not path.exists():
         raise runs.RunError(f"--start={folder}: {path} is missing; train that run again")
     return path
+
+
+def _handed_on(
+    run: runs.RunDirectory, settings: Settings, stage: Stage, *, refit: bool
+) -> pathlib.Path:
+    """The weights that a stage hands on."""
+    which = "best" if chooses(settings, stage) and not refit else "last"
+    return run.path / ("refit" if refit else "") / "stages" / stage.name / f"model_{which}.keras"
+
+
+def before_the_game(settings: Settings, run: runs.RunDirectory) -> pathlib.Path | None:
+    """The weights that a run's first adversarial stage begins with.
+
+    Returns:
+        None where there is no such stage, or it begins with new weights.
+
+    Raises:
+        runs.RunError: as `start_file`.
+    """
+    stages = parse_stages(settings)
+    first = next((n for n, stage in enumerate(stages) if "adversarial" in stage.losses), None)
+    if first is None:
+        return None
+    if first:
+        return _handed_on(run, settings, stages[first - 1], refit=settings.refit)
+    return start_file(settings.start, refit=settings.refit) if settings.start else None
+
+
+def metrics_on_val(
+    settings: Settings, run: runs.RunDirectory, done: Sequence[Mapping[str, Any]]
+) -> dict[str, float]:
+    """The metrics on val of what was chosen there: of the weights that the last stage hands on.
+
+    Args:
+        settings: of the run.
+        run: the run, trained on train.
+        done: outcomes of its stages.
+
+    Returns:
+        `val/...` -> value; empty where val was not evaluated.
+    """
+    if not done:
+        return {}
+    last = done[-1]
+    stage = {one.name: one for one in parse_stages(settings)}[last["name"]]
+    step = last["best_step"] if chooses(settings, stage) else last["step"]
+    history = runs.RunDirectory(run.path / "stages" / stage.name).read_history()
+    rows = [row for row in history if int(row["step"]) == step]
+    found = rows[-1].items() if rows else ()
+    return {name: float(value) for name, value in found if name.startswith("val/") and value}
 
 
 def _last_stage(result: Mapping[str, Any], *, refit: bool) -> str:

@@ -81,6 +81,7 @@ class Searcher:
     def embed_sentences(self, sentences: list[str]) -> np.ndarray:
         """The embeddings [N, D] of sentences."""
         words = words_of(sentences, self._preprocessing["tokens"])
+        warn_of_unknown(words, self._vocabulary)
         ids = WordIds.of(words, self._vocabulary, max_words=self._preprocessing["max_words"])
         rows = np.arange(len(sentences))
         return np.concatenate(
@@ -105,6 +106,15 @@ class Searcher:
             ]
             found.append(self.model.predict_images({"image": np.stack(batch)}))
         return np.concatenate(found)
+
+
+def warn_of_unknown(words: tf.RaggedTensor, vocabulary: Vocabulary) -> None:
+    """Warns of words [N, (W)] that a run has never seen: to it they are all one."""
+    asked = {word.decode("utf-8") for word in words.flat_values.numpy().tolist()}
+    if strange := sorted(asked - set(vocabulary.words)):
+        shown = ", ".join(printable(word) for word in strange[:10])
+        logging.warning("%d words are unknown to this run, all alike to it: %s%s", len(strange),
+                        shown, ", ..." * (len(strange) > 10))  # fmt: skip
 
 
 def run(settings: Settings) -> list[tuple[str, float]]:

@@ -137,6 +137,9 @@ def read(
         if names is not None and field.name not in names:
             continue
         value = flag_values[field.name].value
+        if value is None and field.default is not dataclasses.MISSING:
+            # A flag of `common_flags`, where the script did not call `define`.
+            value = field.default
         if isinstance(field.default, tuple):
             if "str" in str(field.type):
                 value = tuple(value)

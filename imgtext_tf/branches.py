@@ -27,6 +27,7 @@ def image_branch(
     center: np.ndarray | None = None,
     hidden: int = 0,
     dropout: float = 0.0,
+    unit: bool = True,
     absolute: bool = False,
     seed: int = 0,
 ) -> keras.Model:
@@ -41,6 +42,7 @@ def image_branch(
             share one large direction, along which a high learning rate moves all images into one.
         hidden: units of a ReLU layer before the linear one, beside a linear path; 0: none.
         dropout: rate on the pooled features.
+        unit: scale the embedding to unit length; VSE0 leaves it as it is.
         absolute: take absolute values at the end, for order embeddings.
         seed: of the initial weights and of dropout.
 
@@ -78,7 +80,8 @@ def image_branch(
     if hidden:  # Deviation 1: more than a linear layer.
         wide = keras.layers.Dense(hidden, activation="relu", name="image_hidden")(pooled)
         output = output + keras.layers.Dense(embed_dim, name="image_of_hidden")(wide)
-    return keras.Model({FEATURES: features}, _unit(output, absolute), name="image_branch")
+    output = _embedding(output, unit, absolute)
+    return keras.Model({FEATURES: features}, output, name="image_branch")
 
 
 def text_branch(
@@ -132,7 +135,8 @@ def text_branch(
     if pooling != "last":
         # Deviation 2: not the last state only.
         words = layers.MaskedPooling(pooling, name="text_pooling")(words, real)
-    return keras.Model({"caption_ids": ids}, _unit(words, absolute), name="text_branch")
+    output = _embedding(words, True, absolute)
+    return keras.Model({"caption_ids": ids}, output, name="text_branch")
 
 
 def modality_classifier(
@@ -164,7 +168,10 @@ def _read(words, real, units, number, sequences, bidirectional):
     return (read + back(words, real)) / 2
 
 
-def _unit(values, absolute):
+def _embedding(values, unit, absolute):
     # float32 also under mixed precision: scores of 16 bits would tie.
-    unit = layers.L2Normalize(dtype="float32", name="unit")(values)
-    return ops.abs(unit) if absolute else unit
+    if unit:
+        values = layers.L2Normalize(dtype="float32", name="unit")(values)
+    else:
+        values = keras.layers.Identity(dtype="float32", name="as_it_is")(values)
+    return ops.abs(values) if absolute else values

@@ -31,51 +31,97 @@ def modality_figure(
 
     Reference: Liu2019, Section 4 (van der Maaten and Hinton 2008).
     """
-    both = np.concatenate([images, texts]).astype(np.float32)
-    perplexity = min(30.0, (len(both) - 1) / 3)
-    points = TSNE(perplexity=perplexity, init="pca", random_state=seed).fit_transform(both)
+    points = _in_the_plane([images, texts], seed)
     figure = Figure(figsize=(6, 6), layout="constrained")
     axes = figure.subplots()
-    for part, label, colour in zip(
-        (points[: len(images)], points[len(images) :]), ("image", "text"), _COLOURS, strict=True
-    ):
-        axes.scatter(*part.T, s=9, alpha=0.7, label=label, color=colour)
-    axes.set(title=title, xticks=[], yticks=[])
+    _scatter(axes, *points, title=title)
     axes.legend()
     return figure
 
 
+def before_and_after_figure(
+    before: tuple[np.ndarray, np.ndarray],
+    after: tuple[np.ndarray, np.ndarray],
+    *,
+    titles: tuple[str, str] = ("before", "after"),
+    title: str = "",
+    seed: int = 0,
+) -> Figure:
+    """Images and texts before and after a training, side by side, by one t-SNE of all of them.
+
+    One of all: places in both pictures can be compared.
+
+    Args:
+        before: images [N, D] and texts [M, D] float.
+        after: the same ones, later.
+        titles: of the two pictures.
+        title: above both.
+        seed: of t-SNE.
+
+    Returns:
+        A figure.
+
+    Reference: Liu2019, Section 4 (van der Maaten and Hinton 2008).
+    """
+    points = _in_the_plane([*before, *after], seed)
+    figure = Figure(figsize=(11, 6), layout="constrained")
+    figure.suptitle(title)
+    left, right = figure.subplots(1, 2, sharex=True, sharey=True)
+    _scatter(left, *points[:2], title=titles[0])
+    _scatter(right, *points[2:], title=titles[1])
+    right.legend()
+    return figure
+
+
+def _in_the_plane(parts: Sequence[np.ndarray], seed: int) -> list[np.ndarray]:
+    whole = np.concatenate(parts).astype(np.float32)
+    perplexity = min(30.0, (len(whole) - 1) / 3)
+    points = TSNE(perplexity=perplexity, init="pca", random_state=seed).fit_transform(whole)
+    return np.split(points, np.cumsum([len(part) for part in parts])[:-1])
+
+
+def _scatter(axes, images: np.ndarray, texts: np.ndarray, *, title: str) -> None:
+    for part, label, colour in zip((images, texts), ("image", "text"), _COLOURS, strict=True):
+        axes.scatter(*part.T, s=9, alpha=0.7, label=label, color=colour)
+    axes.set(title=title, xticks=[], yticks=[])
+
+
 def write_projector(
-    directory: str | os.PathLike,
+    log_dir: str | os.PathLike,
     embeddings: Mapping[str, np.ndarray],
     labels: Mapping[str, Sequence[str]],
 ) -> None:
-    """Writes embeddings for TensorBoard's projector, which finds them in its log directory.
+    """Writes embeddings for TensorBoard's projector.
+
+    The projector looks for its settings beside event files only; what they name lies in a folder.
 
     Args:
-        directory: below the log directory.
+        log_dir: a folder with event files.
         embeddings: modality -> [N, D] float.
         labels: modality -> [N] names.
 
     Raises:
         ValueError: if there are not as many names as embeddings.
     """
-    directory = Path(directory)
-    directory.mkdir(parents=True, exist_ok=True)
     vectors, names = [], ["modality\tlabel\n"]
     for modality, values in embeddings.items():
         for value, label in zip(values, labels[modality], strict=True):
             vectors.append("\t".join(f"{number:.5g}" for number in value) + "\n")
             names.append(f"{modality}\t{' '.join(label.split())}\n")
-    for file, lines in (("tensors.tsv", vectors), ("metadata.tsv", names)):
-        temporary = directory / f".tmp-{file}"
-        temporary.write_text("".join(lines), encoding="utf-8")
-        os.replace(temporary, directory / file)
-    (directory / "projector_config.pbtxt").write_text(
-        'embeddings {\n  tensor_name: "joint embedding"\n  tensor_path: "tensors.tsv"\n'
-        '  metadata_path: "metadata.tsv"\n}\n',
-        encoding="utf-8",
+    settings = (
+        'embeddings {\n  tensor_name: "joint embedding"\n  tensor_path: "projector/tensors.tsv"\n'
+        '  metadata_path: "projector/metadata.tsv"\n}\n'
     )
+    (Path(log_dir) / "projector").mkdir(parents=True, exist_ok=True)
+    for file, text in (
+        ("projector/tensors.tsv", "".join(vectors)),
+        ("projector/metadata.tsv", "".join(names)),
+        ("projector_config.pbtxt", settings),
+    ):
+        path = Path(log_dir) / file
+        temporary = path.with_name(f".tmp-{path.name}")
+        temporary.write_text(text, encoding="utf-8")
+        os.replace(temporary, path)
 
 
 def contact_sheet(

@@ -212,8 +212,11 @@ def _answer(outcome: Mapping[str, float]) -> list[str]:
     answer = "yes" if low > 0 else "no, the other way round" if high < 0 else "not settled"
     if outcome["pairs"] < _ENOUGH:  # an interval over so few says little
         answer = f"not settled: fewer than {_ENOUGH} seeds"
-    interval = f"{low:+.4f} to {high:+.4f}" if outcome["pairs"] > 1 else ""
-    return [f"{outcome['mean']:+.4f}", interval, pairs, answer]
+    difference, interval = f"{outcome['mean']:+.4f}", ""
+    if outcome["pairs"] > 1:
+        difference += f" ± {outcome['spread']:.4f}"
+        interval = f"{low:+.4f} to {high:+.4f}"
+    return [difference, interval, pairs, answer]
 
 
 def run_list(runs: Sequence[Run]) -> str:

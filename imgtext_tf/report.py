@@ -185,8 +185,9 @@ def paired_difference(
     """How much more the first has than the second, over the keys that both have (seeds).
 
     Returns:
-        `pairs`, and where there are any `mean`; from two pairs on `low` and `high`, the 95 %
-        percentile bootstrap interval of the mean over the pairs.
+        `pairs`, and where there are any `mean`; from two pairs on `spread`, the standard deviation
+        of single differences, and `low` and `high`, the 95 % percentile bootstrap interval of the
+        mean over the pairs.
     """
     keys = sorted(first.keys() & second.keys())
     differences = np.array([first[key] - second[key] for key in keys])
@@ -196,5 +197,6 @@ def paired_difference(
     if len(keys) > 1:
         draws = np.random.default_rng(seed).integers(0, len(keys), (_RESAMPLES, len(keys)))
         low, high = np.quantile(differences[draws].mean(axis=1), [0.025, 0.975])
-        outcome |= {"low": float(low), "high": float(high)}
+        spread = mean_and_spread(differences)[1]
+        outcome |= {"spread": spread, "low": float(low), "high": float(high)}
     return outcome

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from imgtext_tf import encoders
+from imgtext_tf import backbones, encoders
 
 RNG = np.random.default_rng(0)
 
@@ -30,22 +30,22 @@ def model_file(path, *, rescaling, dense_head=True):
 
 
 def test_names_are_functions_of_keras_applications():
-    functions = {function.__name__ for function, _ in encoders.BACKBONES.values()}
+    functions = {function.__name__ for function, _ in backbones.BACKBONES.values()}
     assert functions == {
         name for name in dir(keras.applications) if name[0].isupper() and "XX" not in name
     }
-    for name, (function, _) in encoders.BACKBONES.items():
+    for name, (function, _) in backbones.BACKBONES.items():
         assert name.replace("_", "") == function.__name__.lower()
 
 
-@pytest.mark.parametrize("name", encoders.BACKBONES)
+@pytest.mark.parametrize("name", backbones.BACKBONES)
 def test_preprocessing_equals_that_of_keras(name, monkeypatch):
-    function, _ = encoders.BACKBONES[name]
+    function, _ = backbones.BACKBONES[name]
     module = function.__module__.rsplit(".", 1)[1]
     expected = getattr(keras.applications, module).preprocess_input
     # Without the network in between, the encoder gives its preprocessing.
     identity = keras.layers.Identity()
-    monkeypatch.setattr(encoders, "_application", lambda *arguments: identity)
+    monkeypatch.setattr(backbones, "_application", lambda *arguments: identity)
     image = images(4)
     encoder = encoders.image_encoder(name, image_size=4, trainable=True)
     np.testing.assert_allclose(np.asarray(encoder(image)), expected(255 * image), atol=1e-4)
@@ -64,11 +64,26 @@ def test_the_papers_backbone_has_its_feature_map():
     assert size == 8
 
 
+def test_vgg19_up_to_fc7():
+    encoder = encoders.image_encoder("vgg19_fc7", weights=None, image_size=32, trainable=True)
+    assert encoder.output_shape == (None, 1, 1, 4096)
+    vgg, pixels = encoder.get_layer("vgg19_fc7"), images(32)
+    inside = keras.Model(vgg.input, vgg.get_layer("block5_pool").output)
+    features = np.asarray(inside(keras.applications.vgg19.preprocess_input(255 * pixels)))
+    features = features.reshape(len(pixels), -1)
+    for name in ("fc1", "fc2"):
+        kernel, bias = vgg.get_layer(name).get_weights()
+        features = np.maximum(features @ kernel + bias, 0)
+    np.testing.assert_allclose(np.asarray(encoder(pixels))[:, 0, 0], features, rtol=1e-3, atol=1e-4)
+    with pytest.raises(ValueError, match="images of 224 pixels, not 299"):
+        encoders.image_encoder("vgg19_fc7")
+
+
 def test_missing_imagenet_weights_name_the_mend(monkeypatch):
     def offline(**kwargs):
         raise OSError("no route to host")
 
-    monkeypatch.setitem(encoders.BACKBONES, "vgg16", (offline, {}))
+    monkeypatch.setitem(backbones.BACKBONES, "vgg16", (offline, {}))
     with pytest.raises(RuntimeError, match="vgg16.*no route to host.*weights=None"):
         encoders.image_encoder("vgg16", image_size=32)
 

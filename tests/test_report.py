@@ -121,6 +121,7 @@ def test_paired_differences():
     outcome = report.paired_difference(first, second)
     assert outcome["pairs"] == 3
     assert outcome["mean"] == pytest.approx((0.1 + 0.2 + 0.1) / 3)
+    assert outcome["spread"] == pytest.approx(0.1 / 3**0.5)  # of 0.1, 0.2, 0.1
     # The extreme draws of three differences are three times the same one: 1 / 27 each.
     assert outcome["low"] == pytest.approx(0.1) and outcome["high"] == pytest.approx(0.2)
     assert report.paired_difference({0: 1.0}, {1: 1.0}) == {"pairs": 0}
@@ -140,7 +141,7 @@ def test_questions_are_answered_whichever_way_it_falls(tmp_path, second, answer)
         write_run(tmp_path, "b", seed, {"m": other})
     claim = {"question": "Does a beat b?", "first": "a", "second": "b", "metric": "m"}
     text = markdown.questions([claim], report.read_runs(tmp_path))
-    assert text.endswith(f"| 5 | {answer} |")
+    assert text.endswith(f"| 5 | {answer} |") and " ± 0.0" in text
     other = markdown.questions([claim | {"second_metric": "n"}], report.read_runs(tmp_path))
     assert other.endswith("| 0 | not run |")
     unknown = markdown.questions([claim | {"first": "c"}], report.read_runs(tmp_path))

@@ -15,12 +15,15 @@ from collections.abc import Sequence
 import numpy as np
 import tensorflow as tf
 from nltk.tokenize import NLTKWordTokenizer
+from nltk.tokenize.punkt import PunktParameters, PunktSentenceTokenizer
 
 from imgtext_tf.data.shards import ShardError, ShardReader
 from imgtext_tf.data.text import Vocabulary, tokenize
 
 START, END = "<start>", "<end>"
 TOKENS = ("words", "nltk")
+# NLTK's English model of sentences is a download; of what it learnt, captions hold little more.
+_ABBREVIATIONS = frozenset("a.m dr e.g etc i.e jr mr mrs ms no p.m sr st u.k u.s vs".split())
 _CHUNK = 65536
 
 
@@ -88,12 +91,26 @@ class Captions:
             tuple(name for part in parts for name in part.image_ids),
         )
 
+    def first(self, count: int) -> Captions:
+        """The first so many captions of each image; 0: all."""
+        seen: collections.Counter[int] = collections.Counter()
+        kept = []
+        for place, image in enumerate(self.image_of.tolist()):
+            seen[image] += 1
+            if not count or seen[image] <= count:
+                kept.append(place)
+        return self._at(kept)
+
+    def _at(self, kept: Sequence[int]) -> Captions:
+        """The captions at these places; all images stay."""
+        texts = tuple(self.texts[place] for place in kept)
+        return Captions(texts, self.image_of[kept], self.image_ids)
+
     def without(self, others: Captions) -> Captions:
         """Those whose text no other caption has, but for case, space and punctuation."""
         held_out = {_plain(text) for text in others.texts}
         kept = [place for place, text in enumerate(self.texts) if _plain(text) not in held_out]
-        texts = tuple(self.texts[place] for place in kept)
-        return Captions(texts, self.image_of[kept], self.image_ids)
+        return self._at(kept)
 
     def words(self, tokens: str = "words") -> tf.RaggedTensor:
         """The words of the captions, see `words_of`: [C, (W)] string."""
@@ -110,8 +127,8 @@ def words_of(texts: Sequence[str], tokens: str = "words") -> tf.RaggedTensor:
 
     Args:
         texts: [C] strings.
-        tokens: "words" (`text.tokenize`, without punctuation) or "nltk" (NLTK's word tokeniser, as
-            vsepp and SCAN have it, with punctuation).
+        tokens: "words" (`text.tokenize`, without punctuation) or "nltk" (NLTK's word tokeniser over
+            each sentence, as vsepp and SCAN have it, with punctuation).
 
     Returns:
         [C, (W)] string.
@@ -122,13 +139,23 @@ def words_of(texts: Sequence[str], tokens: str = "words") -> tf.RaggedTensor:
     if tokens not in TOKENS:
         raise ValueError(f"unknown tokens {tokens!r}: use one of {', '.join(TOKENS)}")
     if tokens == "nltk":
-        split = NLTKWordTokenizer().tokenize
-        return tf.ragged.constant([split(text.lower()) for text in texts], tf.string, ragged_rank=1)
+        return tf.ragged.constant(_nltk_words(texts), tf.string, ragged_rank=1)
     chunks = [
         tokenize(tf.constant(texts[start : start + _CHUNK]))
         for start in range(0, len(texts), _CHUNK)
     ]
     return tf.concat(chunks, axis=0)
+
+
+def _nltk_words(texts: Sequence[str]) -> list[list[str]]:
+    """As `nltk.word_tokenize`: a period is a word of its own at the end of each sentence."""
+    parameters = PunktParameters()
+    parameters.abbrev_types = set(_ABBREVIATIONS)
+    sentences, words = PunktSentenceTokenizer(parameters), NLTKWordTokenizer()
+    return [
+        [word for one in sentences.tokenize(text.lower()) for word in words.tokenize(one)]
+        for text in texts
+    ]
 
 
 def vocabulary_of(captions: Captions, *, min_count: int = 4, tokens: str = "words") -> Vocabulary:

@@ -40,16 +40,20 @@ class Precomputed:
         return found
 
 
-def read_precomputed(directory: str | os.PathLike, split: str) -> Precomputed:
+def read_precomputed(
+    directory: str | os.PathLike, split: str, *, captions_per_row: int = 5
+) -> Precomputed:
     """Opens a split; the file's name is the official one, "dev" for "val".
 
     Captions are one a line. There are as many rows of features as captions (caption c is of row c;
-    rows that repeat in blocks, as vsepp wrote them, are told by being equal), or a whole fraction
-    (five lines an image: caption c is of row c // 5).
+    rows that repeat in blocks, as vsepp wrote them, are told by being equal), or a fifth of them
+    (caption c is of row c // 5).
 
     Args:
         directory: such as `f30k_precomp`.
         split: "train", "val" or "test", or another name that files have, such as "testall".
+        captions_per_row: how many captions each row has, where there are more captions than rows.
+            It is never guessed: a file that lost lines may well have another whole multiple.
 
     Raises:
         CaptionError: naming the file, if shapes do not fit, a file is missing or a line is empty.
@@ -73,14 +77,15 @@ def read_precomputed(directory: str | os.PathLike, split: str) -> Precomputed:
     empty = [number for number, text in enumerate(texts, 1) if not text]
     if empty or not texts:
         raise CaptionError(f"{text_path}: line {empty[0] if empty else 1} is empty")
-    images, rest = divmod(len(texts), max(1, len(features)))
-    if rest or not images:
+    one_each = len(texts) == len(features)
+    if not one_each and len(texts) != captions_per_row * len(features):
         raise CaptionError(
             f"{text_path}: {len(texts)} captions for {len(features)} rows of "
-            f"{os.path.basename(path)}: their number must be that of the rows or a multiple of it"
+            f"{os.path.basename(path)}: there must be one or {captions_per_row} a row "
+            "(--precomputed_captions says how many)"
         )
-    image_of = np.arange(len(texts)) // images
-    if images == 1:
+    image_of = np.arange(len(texts)) // (1 if one_each else captions_per_row)
+    if one_each:
         image_of, features = _distinct(features)
     ids = tuple(f"{name}/{row}" for row in range(image_of[-1] + 1))
     return Precomputed(Captions(texts, image_of.astype(np.int32), ids), features, str(path))

@@ -78,6 +78,15 @@ def test_vocabulary_has_frequent_words_behind_the_boundaries():
     assert vocabulary.words == ("<start>", "<end>", "a", "cat", "the", "wall")
 
 
+def test_nltk_words_of_each_sentence():
+    """The words that `nltk.word_tokenize` gives with its English model of sentences."""
+    found = captions.words_of(["A man runs. He's 3.5 m tall!", "Mr. Ray ( left ) sits ."], "nltk")
+    assert [[word.decode() for word in row] for row in found.to_list()] == [
+        ["a", "man", "runs", ".", "he", "'s", "3.5", "m", "tall", "!"],
+        ["mr.", "ray", "(", "left", ")", "sits", "."],
+    ]
+
+
 def test_word_ids_by_hand():
     vocabulary = captions.vocabulary_of(SPLIT, min_count=2)
     ids = WordIds.of(SPLIT, vocabulary, max_words=3)
@@ -215,11 +224,22 @@ def test_precomputed_one_caption_an_image(tmp_path):
     np.testing.assert_array_equal(found.captions.image_of, np.arange(6))
 
 
+def test_precomputed_rows_have_as_many_captions_as_one_says(tmp_path):
+    write_precomputed(tmp_path, np.eye(3, dtype=np.float32), [f"c {i}" for i in range(6)])
+    found = precomputed.read_precomputed(tmp_path, "train", captions_per_row=2)
+    np.testing.assert_array_equal(found.captions.image_of, [0, 0, 1, 1, 2, 2])
+    first = found.captions.first(1)
+    assert first.texts == ("c 0", "c 2", "c 4") and first.image_of.tolist() == [0, 1, 2]
+    for all_ in (0, 9):
+        assert found.captions.first(all_).texts == found.captions.texts
+
+
 @pytest.mark.parametrize(
     ("features", "lines", "message"),
     [
         (np.ones((4, 2)), ["a"] * 7, "7 captions for 4 rows"),
         (np.ones((4, 2)), ["a"] * 3, "3 captions for 4 rows"),
+        (np.ones((4, 2)), ["a"] * 8, "one or 5 a row"),
         (np.ones(4), ["a"] * 4, "not .N, D."),
         (np.ones((2, 2), int), ["a"] * 4, "int64"),
         (np.ones((2, 2)), ["a", " ", "b", "c"], "line 2 is empty"),

@@ -9,7 +9,7 @@ import pytest
 from experiments import import_vsepp, matching_data, matching_features, matching_report
 from experiments.matching_data import Data, Part
 from experiments.matching_flags import Settings
-from imgtext_tf import branches, encoders, training, vsepp
+from imgtext_tf import branches, encoders, training
 from imgtext_tf.data import features, shards
 from imgtext_tf.data.caption_batches import Features
 from imgtext_tf.data.captions import Captions
@@ -161,6 +161,18 @@ def test_features_are_centred_by_the_train_images():
         np.testing.assert_allclose(output, expected, atol=1e-5)
 
 
+def test_words_of_scan_want_nltks_tokens(tmp_path, caplog):
+    words = ["<pad>", "<start>", "<end>", "<unk>", "dog", "."]
+    content = {"word2idx": {word: number for number, word in enumerate(words)}}
+    (tmp_path / "vocab.json").write_text(json.dumps(content))
+    captions = Captions(("a dog.",), np.zeros(1, np.int32), ("x",))
+    for tokens in ("nltk", "words"):
+        settings = Settings(run_dir="", scan_vocabulary=str(tmp_path / "vocab.json"), tokens=tokens)
+        vocabulary, vectors = matching_data.open_vocabulary(settings, captions)
+        assert vocabulary.words == ("<start>", "<end>", "dog", ".") and vectors is None
+        assert ("use --tokens=nltk" in caplog.text) == (tokens == "words")
+
+
 def test_a_caption_may_hold_a_line_separator(folder):
     write_split(folder, "test", ["a\u2028house", "a tree"])
     assert matching_data.open_data(settings_of(folder)).parts["test"].captions.texts[1] == "a tree"
@@ -176,7 +188,7 @@ def test_a_checkpoint_of_pytorch_embeds_as_there(tmp_path, two):
     text = {f"embed.{k}": v for k, v in embed.state_dict().items()}
     text |= {f"rnn.{k}": v for k, v in gru.state_dict().items()}
     image = {f"fc.{k}": v for k, v in linear.state_dict().items()}
-    options = argparse.Namespace(measure="cosine", use_abs=False, no_imgnorm=False)
+    options = argparse.Namespace(measure="cosine", use_abs=False, no_imgnorm=two)  # VSE0's
     torch.save({"model": [image, text], "opt": options, "epoch": 3}, tmp_path / "best.pth.tar")
     words = ["<pad>", "<start>", "<end>", "<unk>", "dog", "cat", "sits"]
     content = {"word2idx": {word: number for number, word in enumerate(words)}}
@@ -185,7 +197,8 @@ def test_a_checkpoint_of_pytorch_embeds_as_there(tmp_path, two):
     import_vsepp.run(*run)
     model = keras.saving.load_model(tmp_path / "run" / "model_best.keras", compile=False)
     features = np.random.default_rng(0).random((2, 5), np.float32)
-    theirs = torch.nn.functional.normalize(linear(torch.from_numpy(features))).detach().numpy()
+    theirs = linear(torch.from_numpy(features)).detach()
+    theirs = (theirs if two else torch.nn.functional.normalize(theirs)).numpy()
     ours = model.predict_images({"image_features": features})
     np.testing.assert_allclose(ours, theirs, atol=1e-6)
     ids = torch.tensor([[1, 4, 6, 2], [1, 3, 2, 0]])  # <start> dog sits <end>; <start> ? <end>
@@ -196,9 +209,3 @@ def test_a_checkpoint_of_pytorch_embeds_as_there(tmp_path, two):
     theirs = torch.nn.functional.normalize(states.mean(dim=0)).numpy()
     ours = model.predict_texts({"caption_ids": np.array([[2, 4, 6, 3], [2, 1, 3, 0]])})
     np.testing.assert_allclose(ours, theirs, atol=1e-6)
-
-
-def test_a_checkpoint_without_unit_length_is_refused(monkeypatch):
-    monkeypatch.setattr(import_vsepp, "read_checkpoint", lambda _: ({}, {}, {"no_imgnorm": True}))
-    with pytest.raises(vsepp.CheckpointError, match="no_imgnorm"):
-        import_vsepp.run("model_best.pth.tar", "vocab.json", "run")

@@ -1,11 +1,18 @@
 import dataclasses
+import json
 import pathlib
 import types
 
 import numpy as np
 import pytest
 
-from experiments import common_flags, make_tables, matching_report
+from experiments import (
+    common_flags,
+    evaluate_matching,
+    make_tables,
+    matching_report,
+    matching_watch,
+)
 from experiments.matching_flags import STAGES, Settings
 from imgtext_tf import markdown, report
 from imgtext_tf.data.captions import Captions
@@ -30,7 +37,7 @@ def test_protocols_are_named(name, images, folds, expected):
 
 
 def warnings_at(stage, caplog, step, **logs):
-    watch = matching_report.Watch(stage, 128)
+    watch = matching_watch.Watch(stage, 128)
     watch.set_model(types.SimpleNamespace(optimizer=types.SimpleNamespace(iterations=step)))
     caplog.clear()
     for _ in range(10):  # stretches between checkpoints of 20 steps
@@ -49,6 +56,8 @@ def test_a_collapse_is_warned_of_once(caplog):
     assert not warnings_at(stage, caplog, 350, triplet_loss=51.3)  # not yet learnt
     every = dataclasses.replace(stage, mining="all")
     assert not warnings_at(every, caplog, 900, triplet_loss=51.3)
+    (warning,) = warnings_at(every, caplog, 900, triplet_loss=51.2 * 127)
+    assert "2 x batch x (batch - 1) x margin" in warning
 
 
 def test_a_sure_classifier_is_warned_of(caplog):
@@ -57,7 +66,13 @@ def test_a_sure_classifier_is_warned_of(caplog):
     assert "reversed gradient vanishes" in warning
     assert not warnings_at(stage, caplog, 9, classifier_accuracy=0.9)
     flip = dataclasses.replace(stage, mode="alternating", target="flip")
-    assert not warnings_at(flip, caplog, 9, classifier_accuracy=0.999)
+    (warning,) = warnings_at(flip, caplog, 9, classifier_accuracy=0.999)
+    assert "do not win" in warning and "--adversarial_target" not in warning
+    (warning,) = warnings_at(Stage("S2", **STAGES["S2"]), caplog, 9, classifier_accuracy=0.999)
+    assert "fewer steps" in warning
+    # Without a game nobody loses it.
+    no_game = dataclasses.replace(stage, strength=0.0)
+    assert not warnings_at(no_game, caplog, 9, classifier_accuracy=0.999)
 
 
 def test_five_folds_leave_both_protocols_of_coco():
@@ -79,6 +94,23 @@ def test_five_folds_leave_both_protocols_of_coco():
     batches.settings = Settings(run_dir="")
     one = matching_report.named_metrics(whole, arrays, batches, **given)
     assert one == {f"test/{name}": value for name, value in whole.items()}
+
+
+def test_scores_of_any_model_are_averaged(tmp_path):
+    rng = np.random.default_rng(0)
+    matrices = [rng.normal(size=(6, 12)).astype("float32") for _ in range(2)]
+    paths = [str(tmp_path / f"{number}.npy") for number in range(2)]
+    for path, matrix in zip(paths, matrices, strict=True):
+        np.save(path, matrix)
+    settings = Settings(run_dir="", precomputed_captions=2, folds=2)
+    found = evaluate_matching.run_scores(settings, paths, str(tmp_path / "out.json"))
+    mean = (matrices[0] + matrices[1]) / 2
+    expected = retrieval.retrieval_metrics_of_scores(mean, np.arange(12) // 2, folds=2)
+    assert found["metrics"] == pytest.approx(expected)
+    assert json.loads((tmp_path / "out.json").read_text()) == found
+    assert found["protocol"] == "scores of 6 images (mean of 2 folds)"
+    with pytest.raises(ValueError, match="0.npy: holds float32 .6, 12., not .* with 5 captions"):
+        evaluate_matching.run_scores(Settings(run_dir=""), paths)
 
 
 @pytest.mark.parametrize(

@@ -58,6 +58,38 @@ def test_the_last_stage_of_a_finished_run(tmp_path):
     assert matching_start.start_file(ten, refit=False).parent.name == "10_S1"
 
 
+def test_the_weights_before_the_game(tmp_path):
+    def before(stages, **values):
+        settings = Settings(run_dir="", stages=stages, **values)
+        return matching_start.before_the_game(settings, runs.RunDirectory(tmp_path / "run"))
+
+    assert before("S1:steps=3;S2:steps=2") is None  # no game
+    assert before("S3:steps=3") is None  # from new weights on
+    stages = tmp_path / "run" / "stages"
+    assert before("S1:steps=3;S3:steps=2") == stages / "1_S1" / "model_best.keras"
+    # S2 leaves the encoders as they are.
+    assert before("S1:steps=3;S2:steps=2;S3:steps=2") == stages / "2_S2" / "model_last.keras"
+    refitted = tmp_path / "run" / "refit" / "stages" / "1_S1" / "model_last.keras"
+    assert before("S1:steps=3;S3:steps=2;S4:steps=2", refit=True) == refitted
+    other = write_run(tmp_path / "other", stages="S1:steps=3")
+    expected = tmp_path / "other" / "stages" / "1_S1" / "model_best.keras"
+    assert before("S3:steps=3", start=other) == expected
+
+
+def test_the_metrics_of_what_val_chose(tmp_path):
+    run = runs.RunDirectory(write_run(tmp_path / "run", stages="S1:steps=6;S2:steps=3"))
+    settings, rows = matching_start.settings_of(run), []
+    for step in (2, 3, 6):
+        rows.append({"step": step, "train/loss": 1.0, "val/rsum": 10.0 * step, "val/more": ""})
+    for stage in ("1_S1", "2_S2"):
+        runs.RunDirectory(run.path / "stages" / stage).write_history(rows)
+    one, two = runs.read_json(run.result_file)["stages"]  # best at step 2, ended at 3
+    assert matching_start.metrics_on_val(settings, run, [one]) == {"val/rsum": 20.0}
+    # The classifier's stage hands on its last weights.
+    assert matching_start.metrics_on_val(settings, run, [one, two]) == {"val/rsum": 30.0}
+    assert matching_start.metrics_on_val(settings, run, []) == {}
+
+
 def test_unfinished_weights_are_refused(tmp_path):
     with pytest.raises(runs.RunError, match="train that run to its end"):
         matching_start.start_file(write_run(tmp_path / "a", finished=False), refit=False)
@@ -131,6 +163,9 @@ def test_pairs_are_compared(tmp_path):
     # Differences 1, 2, 1, 2, 1: mean 1.4, standard deviation 0.548.
     assert "| 245.0 ± 3.8 | 246.4 ± 4.0 | +1.4 ± 0.5 | +1.0 to +1.8 |" in lines["rsum"]
     assert "| 0.245 ± 0.004 | 0.246 ± 0.004 | +0.001 ± 0.001 |" in lines["probe_accuracy"]
+    third = results(tmp_path, "lambda0", [240.0, 251.0, 245.0, 244.0, 247.0], start=first)
+    beside = compare_matching.run(compare_matching.Settings(third, second))
+    assert "| +1.0 ± 0.0 | +1.0 to +1.0 |" in beside  # those that began with the same run
     assert "i2t_r1" not in lines and "5 pairs (seeds 0, 1, 2, 3, 4)" in page
     assert "say little" in compare_matching.table(
         compare_matching.pair(*([compare_matching.read(one)] for one in (first[0], second[0])))

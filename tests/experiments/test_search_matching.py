@@ -1,5 +1,6 @@
 """Searching one's own photos and sentences, with a model that knows colours."""
 
+import copy
 import dataclasses
 import io
 import pathlib
@@ -8,9 +9,12 @@ import types
 import numpy as np
 import PIL.Image
 import pytest
+from absl import flags
 
-from experiments import search_matching
+from experiments import search_matching, settings_flags
 from experiments.search_matching import Settings
+from imgtext_tf.data.captions import words_of
+from imgtext_tf.data.text import Vocabulary
 
 COLOURS = ("red", "green", "blue")
 
@@ -108,6 +112,27 @@ def test_photos_are_seen_as_the_camera_was_held(folder):
     path.write_bytes(data.getvalue())
     assert search_matching._decoded(path).shape == (20, 40, 3)
     assert Colours("").embed_photos([path])[0].argmax() == 1
+
+
+def test_a_search_without_a_picture_needs_no_output():
+    values = flags.FlagValues()
+    for flag in flags.FLAGS.flags_by_module_dict()["experiments.common_flags"]:
+        values[flag.name] = copy.deepcopy(flag)
+    for name in ("photos", "sentence", "sentences", "photo", "cache"):
+        flags.DEFINE_string(name, "", "", flag_values=values)
+    flags.DEFINE_integer("top", 10, "", flag_values=values)
+    values(["script", "--run_dir=x", "--photos=y", "--sentence=a dog"])
+    found = settings_flags.read(Settings, values)
+    assert found == Settings("x", photos="y", sentence="a dog")
+
+
+def test_unknown_words_are_named(caplog):
+    vocabulary = Vocabulary(("<start>", "<end>", "dog", "runs"))
+    search_matching.warn_of_unknown(words_of(["A dog runs.", "zebra"]), vocabulary)
+    assert "2 words are unknown to this run, all alike to it: a, zebra" in caplog.text
+    caplog.clear()
+    search_matching.warn_of_unknown(words_of(["dog runs"]), vocabulary)
+    assert not caplog.text
 
 
 @pytest.mark.parametrize(

@@ -19,8 +19,8 @@ from experiments import (
     evaluate_matching,
     matching_experiment,
     matching_flags,
-    matching_report,
     matching_start,
+    matching_watch,
     search_matching,
     settings_flags,
 )
@@ -67,7 +67,10 @@ def test_every_flagfile_parses_into_stages(path):
         assert "cnn" in stages[-1].train and settings.live_images
     # VSE++ draws its batches from captions of any length.
     is_rival = not path.stem.startswith("small") and "adversarial" not in path.stem
-    assert settings.by_length != is_rival
+    assert settings.by_length != is_rival and (settings.tokens == "nltk") == is_rival
+    assert settings.unit_images != path.stem.endswith("vse0")
+    if "adversarial" in path.stem and not goes_on:  # an epoch of all negatives
+        assert stages[0].all_negatives_steps * 30 == stages[0].steps
     if "order" in path.stem:
         assert (settings.measure, settings.absolute, stages[0].margin) == ("order", True, 0.05)
 
@@ -170,11 +173,14 @@ def test_the_result_names_protocol_data_and_stages(trained):
     assert len(result["chosen"]) == 3
     names = {"test/rsum", "test/i2t_r1", "test/t2i_median", "test/probe_accuracy",
              "test/centroid_distance", "test/classifier_accuracy"}  # fmt: skip
+    # Of the weights chosen on val, before those of train and val.
+    names |= {"val/rsum", "val/probe_accuracy"}
     assert names <= set(result["metrics"])
     run = pathlib.Path(settings.run_dir)
     pictures = {path.stem for path in (run / "figures").glob("*.png")}
     assert pictures == {
         "modalities_test",
+        "modalities_test_before_and_after",
         *(f"modalities_val_{n}" for n in ("1_S1", "2_S2", "3_S3")),
     }
     assert (run / "tensorboard" / "projector" / "tensors.tsv").exists()
@@ -184,14 +190,14 @@ def run_until(settings, stop_at, monkeypatch):
     """Runs up to a step over all stages, where a signal stops the training."""
     steps = []
 
-    class Stop(matching_report.Watch):
+    class Stop(matching_watch.Watch):
         def on_train_batch_end(self, batch, logs=None):
             steps.append(batch)
             if len(steps) == stop_at:
                 os.kill(os.getpid(), signal.SIGTERM)
 
     with monkeypatch.context() as patched:
-        patched.setattr(matching_report, "Watch", Stop)
+        patched.setattr(matching_watch, "Watch", Stop)
         assert matching_experiment.run(settings)["status"] == "stopped"
 
 
@@ -262,7 +268,8 @@ def test_flagfiles_of_raw_images_start(trained, tmp_path, name):
         f"--flagfile={path}", f"--run_dir={tmp_path / 'run'}", f"--data_dir={ours.data_dir}",
         "--backbone_weights=none",
     )  # fmt: skip
-    assert asked.live_images and asked.crop and asked.flip and asked.backbone in name
+    assert asked.live_images and asked.crop and asked.flip
+    assert asked.backbone == ("vgg19_fc7" if "vgg19" in name else "resnet152")
     small = dataclasses.replace(
         asked, image_size=32, batch_size=2, embed_dim=8, word_dim=4, min_count=1,
         stages="S1:steps=1;S4T:steps=1:learning_rate=0.00002",
@@ -293,12 +300,15 @@ def test_precomputed_features(trained, tmp_path):
 def test_evaluation_and_ensemble(trained, tmp_path):
     settings, result = trained
     asked = Settings(run_dir="", data_dir=settings.data_dir, eval_only=True)
+    scores = tmp_path / "scores.npy"
     found = evaluate_matching.run(
-        asked, [settings.run_dir, settings.run_dir], str(tmp_path / "both.json")
+        asked, [settings.run_dir, settings.run_dir], str(tmp_path / "both.json"), str(scores)
     )
     # A run with itself is the run.
     assert found["ensemble"]["metrics"]["rsum"] == pytest.approx(result["metrics"]["test/rsum"])
     assert json.loads((tmp_path / "both.json").read_text())["runs"] == [settings.run_dir] * 2
+    again = evaluate_matching.run_scores(asked, [str(scores)])
+    assert again["metrics"]["rsum"] == pytest.approx(result["metrics"]["test/rsum"])
 
 
 @pytest.mark.heavy

@@ -3,6 +3,7 @@ import dataclasses
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from imgtext_tf import checkpoints, encoders, losses, runs, training
 from imgtext_tf.models import sentence_matching
@@ -123,6 +124,14 @@ def test_regions_are_pooled(shape, pooling):
         np.testing.assert_allclose(other, one, atol=1e-5)
 
 
+def test_an_image_may_keep_its_length():
+    values = np.random.default_rng(0).normal(size=(3, 5)).astype("float32")
+    branch = sentence_matching.image_branch((5,), embed_dim=DIM, unit=False)
+    kernel, bias = branch.get_layer("image_linear").get_weights()
+    expected = values / np.linalg.norm(values, axis=1, keepdims=True) @ kernel + bias
+    np.testing.assert_allclose(np.asarray(branch({"image_features": values})), expected, atol=1e-6)
+
+
 @pytest.mark.parametrize(
     "text", [{}, {"bidirectional": True}, {"gru_layers": 2}, {"pooling": "max"},
              {"pooling": "mean", "bidirectional": True, "gru_layers": 2}]
@@ -212,6 +221,37 @@ def test_without_triplets_the_encoders_move_against_the_classifier(mode, target)
     assert loss() > before
 
 
+@pytest.mark.parametrize("mode", ["reversal", "alternating"])
+def test_the_encoders_get_minus_lambda_times_the_classifiers_gradient(mode):
+    training.set_seed(0)
+    model, batch = (
+        SentenceMatching(
+            sentence_matching.image_branch((5,), embed_dim=DIM),
+            sentence_matching.text_branch(WORDS, embed_dim=DIM, word_dim=4),
+            sentence_matching.modality_classifier(DIM, units=(8,), dropout=0.0),
+        ),
+        make_batch(),
+    )
+    train(model, dataclasses.replace(CLASSIFIER, classifier_learning_rate=0.05), steps=8)
+    only_game = {"losses": ("modality", "adversarial"), "clip": 0.0, "mode": mode}
+    begin(model, dataclasses.replace(JOINT, **only_game, strength=3.0))
+    model.classifier_optimizer.learning_rate = 0.0  # the alternating mode takes its step first
+    is_image = np.repeat([1.0, 0.0], 8).astype("float32")
+    with tf.GradientTape() as tape:
+        loss = losses.modality_loss(model(batch)["modality_logits"], is_image)
+    variables = model.image_branch.trainable_variables + model.text_branch.trainable_variables
+    expected = tape.gradient(loss, variables)
+    seen = []
+    model.optimizer.apply = lambda gradients, variables: seen.extend(gradients)
+    model.train_on_batch(batch)
+    assert len(seen) == len(expected)
+    for gradient, of_classifier in zip(seen, expected, strict=True):
+        assert np.abs(gradient).max() > 0
+        np.testing.assert_allclose(
+            gradient, -3 * tf.convert_to_tensor(of_classifier), rtol=1e-4, atol=1e-7
+        )
+
+
 def test_the_ramp_sets_lambda_and_the_warm_up_takes_all_negatives():
     model, batch = make_model(), make_batch()
     begin(model, dataclasses.replace(JOINT, ramp=True, strength=2.0, all_negatives_steps=1))
@@ -232,8 +272,6 @@ def _embeddings(model, batch):
 
 
 def make_batches(start, count):
-    import tensorflow as tf
-
     one = make_batch()
 
     def at(step):
