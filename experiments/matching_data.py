@@ -140,8 +140,7 @@ def _open_precomputed(settings: Settings, wanted: tuple[str, ...], _: Any) -> Da
         found = precomputed.read_precomputed(settings.precomputed, files)
         parts[split] = Part(found.captions, Features(found.features.shape[1:], found.read))
         digest = hashlib.sha256("\n".join(found.captions.texts).encode())
-        with open(filesystem.local_copy(found.path), "rb") as file:
-            digest.update(hashlib.file_digest(file, "sha256").digest())
+        digest.update(bytes.fromhex(filesystem.sha256_of(found.path)))
         digests[split] = digest.hexdigest()
     name = pathlib.Path(settings.precomputed).resolve().name  # of a remote one, too
     # What a run may go on with is told by what it trains on; the test may be another one.

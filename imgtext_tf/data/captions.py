@@ -16,6 +16,7 @@ import numpy as np
 import tensorflow as tf
 from nltk.tokenize import NLTKWordTokenizer
 
+from imgtext_tf import untrusted
 from imgtext_tf.data.shards import ShardError, ShardReader
 from imgtext_tf.data.text import Vocabulary, tokenize
 
@@ -24,7 +25,7 @@ TOKENS = ("words", "nltk")
 _CHUNK = 65536
 
 
-class CaptionError(ValueError):
+class CaptionError(untrusted.ShortError, ValueError):
     """Captions and images that do not fit together."""
 
 
