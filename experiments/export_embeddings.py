@@ -22,7 +22,7 @@ from tqdm import tqdm
 
 from experiments import common_flags, embedding_shards, settings_flags
 from experiments.embedding_shards import EmbeddingTask
-from imgtext_tf import runs
+from imgtext_tf import filesystem, runs
 from imgtext_tf.data import embeddings, runners, shards
 
 
@@ -65,7 +65,7 @@ def run(settings: Settings) -> dict[str, Any]:
     entry = manifest["splits"][settings.split]
     digests = [info["sha256"] for info in entry["shards"]]
     build = {
-        "model_sha256": hashlib.sha256(model.read_bytes()).hexdigest(),
+        "model_sha256": filesystem.sha256_of(model),
         "data": manifest["name"],
         "data_sha256": hashlib.sha256("\n".join(digests).encode()).hexdigest(),
         "split": settings.split,

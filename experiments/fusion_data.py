@@ -16,7 +16,7 @@ from absl import logging
 from experiments import phrase_data, phrase_report
 from experiments.fusion_flags import Settings
 from experiments.phrase_labels import Labels
-from imgtext_tf import encoders, evaluation, runs, untrusted
+from imgtext_tf import encoders, evaluation, filesystem, runs, untrusted
 from imgtext_tf.data import features, photos, shards
 from imgtext_tf.models import phrase_generator
 
@@ -255,11 +255,7 @@ def fingerprints(settings: Settings) -> dict[str, str]:
     }
     if settings.text_encoder:
         paths["text_encoder_sha256"] = runs.RunDirectory(settings.text_encoder).model_file("best")
-    found = {}
-    for name, path in paths.items():
-        with open(path, "rb") as file:
-            found[name] = hashlib.file_digest(file, "sha256").hexdigest()
-    return found
+    return {name: filesystem.sha256_of(path) for name, path in paths.items()}
 
 
 def description(settings: Settings) -> dict[str, Any]:

@@ -72,7 +72,8 @@ def run(settings: Settings) -> str:
         ValueError: if `row` is no <key>/<row>.
     """
     for folder in settings.add:
-        _add(runs.read_json(pathlib.Path(folder, "result.json")), settings)
+        path = pathlib.Path(folder, "result.json")
+        _add(report.checked_result(runs.read_json(path), path), settings)
     if settings.add_data:
         _add(_counts(settings.add_data), settings)
     text = page_text(settings)
@@ -157,6 +158,8 @@ def _add(result: dict[str, Any], settings: Settings) -> None:
     result = report.portable(result)
     digest = result["dataset"].get("manifest_sha256", "")[:8]
     name = "-".join(filter(None, [result["dataset"]["name"], digest, f"seed{result['seed']}"]))
+    # The data's own name may hold anything, "../" too.
+    name = re.sub(r"[^\w.,+@() -]", "_", name)
     path = pathlib.Path(settings.results_dir, settings.row, f"{name}.json")
     if path.exists() and runs.read_json(path) != result and not settings.replace:
         raise ValueError(f"{path} is another run of these data and this seed: --replace takes it")

@@ -143,8 +143,7 @@ def _open_precomputed(settings: Settings, wanted: tuple[str, ...], _: Any) -> Da
         features = Features(found.features.shape[1:], found.read)
         parts[split] = Part(found.captions.first(settings.captions_per_image), features)
         digest = hashlib.sha256("\n".join(found.captions.texts).encode())
-        with open(filesystem.local_copy(found.path), "rb") as file:
-            digest.update(hashlib.file_digest(file, "sha256").digest())
+        digest.update(bytes.fromhex(filesystem.sha256_of(found.path)))
         digests[split] = digest.hexdigest()
     name = pathlib.Path(settings.precomputed).resolve().name  # of a remote one, too
     # What a run may go on with is told by what it trains on; the test may be another one.

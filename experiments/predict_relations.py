@@ -27,8 +27,8 @@ import tqdm
 from absl import flags, logging
 
 from experiments import common_flags, relation_predictions
-from imgtext_tf import explain, filesystem, predict, runs
-from imgtext_tf.data import files, pairs
+from imgtext_tf import explain, filesystem, predict, runs, untrusted
+from imgtext_tf.data import pairs
 from imgtext_tf.data.shards import BadRecord
 
 FLAGS = flags.FLAGS
@@ -148,7 +148,7 @@ def _identity(settings: Settings, classifier: predict.Classifier) -> dict[str, A
     """What all predictions of one output have in common."""
     model = runs.RunDirectory(settings.run_dir).model_file(settings.which)
     return {
-        "model": files.sha256_of(str(model)),
+        "model": filesystem.sha256_of(model),
         "temperature": classifier.run.temperature,
         "abstain_below": settings.abstain_below,
     }
@@ -189,7 +189,9 @@ def _results(
 
 
 def _too_many(bad: list[BadRecord], total: int, settings: Settings, bad_file: pathlib.Path) -> str:
-    examples = "\n".join(f"  {record.id}: {record.reason}" for record in bad[:20])
+    examples = "\n".join(
+        f"  {untrusted.shortened(f'{record.id}: {record.reason}', 300)}" for record in bad[:20]
+    )
     return (
         f"{len(bad)} bad records so far are more than the share --max_bad_records="
         f"{settings.max_bad_records} of {total} allows ({bad_file} lists them). Mend them, or "

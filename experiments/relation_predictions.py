@@ -8,6 +8,7 @@ import itertools
 import json
 import pathlib
 import re
+import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
@@ -47,12 +48,10 @@ class Partial:
     def _read(self) -> None:
         offset = self._file.tell()
         for line in self._file:
-            if not line.endswith(b"\n"):  # cut by a kill
-                self._file.truncate(offset)
-                break
             record = _parsed(line)
-            if not {"place", "digest", "prediction"} <= set(record):
-                self._file.truncate(offset)  # damaged: predicted again, from here on
+            # Cut by a kill, or damaged: predicted again, from here on.
+            if not line.endswith(b"\n") or record.pop("check", None) != _check_sum(record):
+                self._file.truncate(offset)
                 break
             self._found[record["place"]] = (record["digest"], offset)
             offset += len(line)
@@ -81,7 +80,7 @@ class Partial:
     def add(self, place: int, digest: str, prediction: dict[str, Any]) -> None:
         """Writes a prediction."""
         record = {"place": place, "digest": digest, "prediction": prediction}
-        self._offsets[place] = self._write(record)
+        self._offsets[place] = self._write({**record, "check": _check_sum(record)})
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         """The predictions in the order of the input."""
@@ -92,6 +91,10 @@ class Partial:
     def remove(self) -> None:
         """Deletes the file."""
         self._path.unlink()
+
+
+def _check_sum(record: Mapping[str, Any]) -> int:
+    return zlib.crc32(json.dumps(record, sort_keys=True).encode())
 
 
 def _parsed(line: bytes) -> dict[str, Any]:

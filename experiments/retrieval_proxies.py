@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import gzip
+import zlib
 from collections.abc import Mapping
 
 import numpy as np
 from gensim.models import KeyedVectors
 
 from imgtext_tf import untrusted
-from imgtext_tf.data import fasttext
+from imgtext_tf.data import fasttext, vector_files
 
 _FASTTEXT = (793712314).to_bytes(4, "little")  # how its binary files begin
 
@@ -22,12 +23,26 @@ def load_vectors(path: str) -> Mapping[str, np.ndarray]:
         ValueError: if it is none of these.
     """
     if path.endswith((".bin", ".bin.gz")):
-        with (gzip.open if path.endswith(".gz") else open)(path, "rb") as file:
-            is_fasttext = file.read(4) == _FASTTEXT
+        try:
+            with (gzip.open if path.endswith(".gz") else open)(path, "rb") as file:
+                is_fasttext = file.read(4) == _FASTTEXT
+        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+            raise ValueError(f"{path}: is no gzip file, or damaged ({error})") from None
         if not is_fasttext:
-            return KeyedVectors.load_word2vec_format(path, binary=True)
+            return _word2vec(path)
     loaded = fasttext.load_vectors(path)
     return {word: loaded.vector(word) for word in loaded.words}
+
+
+def _word2vec(path: str) -> KeyedVectors:
+    try:
+        vector_files.check_word2vec(path)
+        vectors = KeyedVectors.load_word2vec_format(path, binary=True)
+        if not np.isfinite(vectors.vectors).all():
+            raise ValueError("a vector is not finite")
+        return vectors
+    except Exception as error:  # gensim raises whatever it trips over
+        raise ValueError(f"{path}: no vectors of word2vec, or damaged ({error!r:.200})") from error
 
 
 def read_captions(path: str) -> dict[str, list[str]]:

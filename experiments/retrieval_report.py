@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable
 from typing import Any
@@ -19,7 +18,7 @@ from experiments import (
 )
 from experiments.retrieval_data import Data
 from experiments.retrieval_flags import Settings
-from imgtext_tf import runs
+from imgtext_tf import filesystem, runs
 from imgtext_tf.metrics import graded_ranking, triplet_agreement
 from imgtext_tf.models import semantic_retrieval
 from imgtext_tf.models.semantic_retrieval import TripletModel
@@ -150,7 +149,7 @@ def _made_of(settings: Settings, data: Data, run_dir: runs.RunDirectory) -> dict
     evaluation = {name: getattr(settings, name) for name in retrieval_flags.EVALUATION}
     return {
         "dataset": data.description(),
-        "model_sha256": hashlib.sha256(model.read_bytes()).hexdigest() if model.exists() else None,
+        "model_sha256": filesystem.sha256_of(model) if model.exists() else None,
         "evaluation": json.loads(json.dumps(evaluation)),
     }
 

@@ -12,7 +12,6 @@ Reference: Gordo2017, Section 6.2 and Figures 4 and 5.
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 import pathlib
 
@@ -108,7 +107,7 @@ def _made_by(run_dir: str) -> dict[str, str | int]:
     path = runs.RunDirectory(run_dir).model_file("best")
     if not path.exists():
         raise runs.RunError(f"{path} is missing: has this run been trained?")
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    digest = filesystem.sha256_of(path)
     is_remote = filesystem.is_remote(run_dir)
     where = run_dir if is_remote else str(pathlib.Path(run_dir).resolve())
     return {"run_dir": where, "model": digest, "format": _FORMAT}

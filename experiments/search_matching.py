@@ -25,7 +25,7 @@ from absl import flags, logging
 from experiments import common_flags, settings_flags
 from imgtext_tf import embedding_figures, figures, filesystem, runs, untrusted
 from imgtext_tf.data import images
-from imgtext_tf.data.captions import WordIds, words_of
+from imgtext_tf.data.captions import TOKENS, WordIds, words_of
 from imgtext_tf.data.pairs import printable
 from imgtext_tf.data.text import Vocabulary
 from imgtext_tf.metrics import retrieval
@@ -75,8 +75,13 @@ class Searcher:
         kinds = {"tokens": str, "max_words": int, "image_size": (int, list)}
         kinds["central_fraction"] = (int, float)
         untrusted.need(self._preprocessing, kinds, f"{run_dir}: preprocessing.json")
-        with open(runs.RunDirectory(run_dir).model_file("best"), "rb") as file:
-            self.digest = hashlib.file_digest(file, "sha256").hexdigest()
+        tokens, max_words = self._preprocessing["tokens"], self._preprocessing["max_words"]
+        if tokens not in TOKENS or max_words < 1:
+            raise runs.RunError(
+                f"{run_dir}: preprocessing.json has {max_words} words of {tokens!r:.80}, which no "
+                "run of ours has: copy it again from where the run was trained"
+            )
+        self.digest = filesystem.sha256_of(runs.RunDirectory(run_dir).model_file("best"))
 
     def embed_sentences(self, sentences: list[str]) -> np.ndarray:
         """The embeddings [N, D] of sentences."""

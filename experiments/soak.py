@@ -14,6 +14,7 @@ from __future__ import annotations
 import dataclasses
 import pathlib
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -127,8 +128,12 @@ def main(argv: list[str]) -> None:
     """Measures the command behind `--`."""
     if len(argv) < 2:
         raise app.UsageError("give the training's command behind --")
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.default_int_handler)
     try:
         soak = run(argv[1:], FLAGS.run_dir)
+    except KeyboardInterrupt:
+        sys.exit("stopped, and the command with it")
     except RuntimeError as error:
         sys.exit(f"error: {error}")
     print(soak.table())

@@ -85,8 +85,8 @@ def run(settings: Settings) -> Outcome:
     root.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(settings.seed)
     whole = _emptied(root / "whole")
-    attempt = _Attempt(settings.command, whole)
-    attempt.wait()
+    with _Attempt(settings.command, whole) as attempt:
+        attempt.wait()
     print(f"uninterrupted: {attempt.seconds:.1f} s, {attempt.writes} temporary files", flush=True)
     files = output_comparison.files_of(whole)
     differences: list[str] = []
@@ -120,17 +120,17 @@ def _survive(
     """Kills and starts the command until it ends: the number of kills, at most so many."""
     kills = 0
     while True:
-        attempt = _Attempt(command, folder)
-        if kills == most:
-            attempt.wait()
-            return kills
-        # The process alone dies, or all that it started as well.
-        alone = rng.random() < 0.5
-        if usual.writes and rng.random() < 0.5:
-            write = int(rng.integers(usual.writes)) + 1
-            killed = attempt.kill_at_write(write, rng.uniform(0, _LONGEST_PAUSE), alone=alone)
-        else:
-            killed = attempt.kill_after(rng.uniform(0, usual.seconds), alone=alone)
+        with _Attempt(command, folder) as attempt:
+            if kills == most:
+                attempt.wait()
+                return kills
+            # The process alone dies, or all that it started as well.
+            alone = rng.random() < 0.5
+            if usual.writes and rng.random() < 0.5:
+                write = int(rng.integers(usual.writes)) + 1
+                killed = attempt.kill_at_write(write, rng.uniform(0, _LONGEST_PAUSE), alone=alone)
+            else:
+                killed = attempt.kill_after(rng.uniform(0, usual.seconds), alone=alone)
         if not killed:
             return kills
         kills += 1
@@ -138,7 +138,7 @@ def _survive(
 
 
 class _Attempt:
-    """One start of the command.
+    """One start of the command, which does not outlive its block.
 
     Attributes:
         seconds: from its start to its end.
@@ -160,6 +160,13 @@ class _Attempt:
                 words, stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True
             )
         self.seconds, self.story = 0.0, ""
+
+    def __enter__(self) -> _Attempt:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._process.poll() is None:  # the block was interrupted
+            self._kill(alone=False)
 
     @property
     def writes(self) -> int:
@@ -218,8 +225,12 @@ def _emptied(folder: pathlib.Path) -> pathlib.Path:
 def main(argv: list[str]) -> None:
     """Fills the settings from the flags and runs them."""
     settings = Settings(tuple(argv[1:]), FLAGS.work_dir, FLAGS.kills, FLAGS.seed, FLAGS.keep)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.default_int_handler)
     try:
         outcome = run(settings)
+    except KeyboardInterrupt:
+        sys.exit("stopped, and the command with it")
     except (CommandFailed, ValueError, OSError) as error:
         sys.exit(f"error: {error}")
     for line in outcome.differences:

@@ -37,7 +37,7 @@ _ALIASES = {
 }
 
 
-class AnnotationError(ValueError):
+class AnnotationError(untrusted.ShortError, ValueError):
     """A table of votes that cannot be used; the message names file, line and mend."""
 
 

@@ -12,11 +12,14 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import errno
 import functools
+import hashlib
 import io
 import os
 import re
 import shutil
+import stat
 import tempfile
 import uuid
 from collections.abc import Iterator
@@ -116,12 +119,25 @@ def open_binary(path: str | os.PathLike, *, buffered: bool = True) -> BinaryIO:
         buffered: read ahead; leave it off for `os.pread`, or for jumps from record to record.
 
     Raises:
-        OSError: if it cannot be read.
+        OSError: if it cannot be read, or is a pipe or a device, which may never end.
     """
     if not is_remote(path):
+        mode = os.stat(path).st_mode
+        if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+            raise OSError(errno.EINVAL, "is no regular file", os.fspath(path))
         return open(path, "rb", buffering=-1 if buffered else 0)
     file = open_raw(os.fspath(path))
     return io.BufferedReader(file, _BLOCK) if buffered else file
+
+
+def sha256_of(path: str | os.PathLike) -> str:
+    """The SHA-256 of a file, in hex.
+
+    Raises:
+        OSError: if it cannot be read.
+    """
+    with open_binary(path) as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def open_text(path: str | os.PathLike, encoding: str = "utf-8", **how: Any) -> io.TextIOBase:

@@ -28,7 +28,7 @@ SUFFIXES = (".jpg", ".jpeg", ".png", ".gif", ".bmp")
 _PART = 512
 
 
-class ImageIndexError(ValueError):
+class ImageIndexError(untrusted.ShortError, ValueError):
     """An index that does not fit, or a folder without photos."""
 
 

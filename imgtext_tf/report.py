@@ -24,7 +24,7 @@ from imgtext_tf import untrusted
 _RESAMPLES = 10_000
 
 
-class ReportError(ValueError):
+class ReportError(untrusted.ShortError, ValueError):
     """A table or a result cannot be read."""
 
 
@@ -131,7 +131,7 @@ def read_runs(folder: str | os.PathLike) -> list[Run]:
     found, digests = [], collections.defaultdict(set)
     for path in sorted(Path(folder).glob("*/*.json")):
         try:
-            result = untrusted.read_json(path)
+            result = checked_result(untrusted.read_json(path), path)
             data = result["dataset"]
             name = data["name"] + " (synthetic)" * (data.get("kind") == "synthetic")
             digests[name].add(data.get("manifest_sha256", ""))
@@ -148,14 +148,32 @@ def read_runs(folder: str | os.PathLike) -> list[Run]:
                     data.get("manifest_sha256", ""),
                 )
             )
-        except (KeyError, TypeError, ValueError) as error:
-            raise ReportError(f"{path} is no result of a run: {error!r}") from error
+        except (TypeError, ValueError) as error:
+            raise ReportError(f"{path} is no result of a run: {error}") from error
     return [
         dataclasses.replace(run, data=f"{run.data} {run.digest[:8]}")
         if len(digests[run.data]) > 1
         else run
         for run in found
     ]
+
+
+def checked_result(result: Mapping[str, Any], path: str | os.PathLike) -> dict[str, Any]:
+    """A result as a run writes it, without metrics that have no value (NaN).
+
+    Raises:
+        ReportError: naming the file and the field that is missing or of another kind.
+    """
+    kinds = {"dataset": dict, "metrics": dict, "seed": int}
+    kinds |= {"environment": dict} if "environment" in result else {}
+    try:
+        untrusted.need(result, kinds, path)
+        untrusted.need(result["dataset"], {"name": str}, path)
+        metrics = {name: value for name, value in result["metrics"].items() if value is not None}
+        untrusted.need(metrics, dict.fromkeys(metrics, (int, float)), path)
+    except untrusted.DamagedError as error:
+        raise ReportError(str(error)) from None
+    return {**result, "metrics": metrics}
 
 
 def _device(environment: Mapping[str, Any]) -> str:

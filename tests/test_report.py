@@ -180,6 +180,14 @@ def test_unreadable_files_are_named(tmp_path):
     (tmp_path / "row" / "x.json").write_text('{"seed": 1}')
     with pytest.raises(report.ReportError, match="x.json is no result"):
         report.read_runs(tmp_path)
+    whole = {"dataset": {"name": "d"}, "metrics": {"a": float("nan"), "b": 1}, "seed": 0}
+    for wrong in ({"dataset": []}, {"dataset": {"name": 7}}, {"metrics": {"a": "x"}}, {"seed": "0"},
+                  {"metrics": [1]}, {"environment": []}):  # fmt: skip
+        (tmp_path / "row" / "x.json").write_text(json.dumps(whole | wrong))
+        with pytest.raises(report.ReportError, match="x.json is no result.* the field"):
+            report.read_runs(tmp_path)
+    (tmp_path / "row" / "x.json").write_text(json.dumps(whole))
+    assert report.read_runs(tmp_path)[0].metrics == {"b": 1}  # NaN is no value
 
 
 def test_a_note_of_many_numbers_stands_once(tmp_path):

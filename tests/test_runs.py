@@ -178,6 +178,17 @@ def test_result_holds_settings_environment_and_outcome(run):
     assert "tensorflow" in result["environment"]["versions"]
 
 
+@pytest.mark.parametrize(
+    "content",
+    [b"loss\n1\n", b"step,x\n1,0.1x\n", b"step,x\n1,2,3\n", b"step\n\xff\n", b"step\nx\n"],
+)
+def test_a_damaged_history_is_named(run, content):
+    run.path.mkdir(parents=True)
+    run.history_file.write_bytes(content)
+    with pytest.raises(runs.RunError, match="history.csv is damaged"):
+        run.read_history()
+
+
 def test_history_takes_new_columns(run):
     assert run.read_history() == []
     run.write_history([{"val/loss": 0.1, "step": 5}, {"step": 10, "val/accuracy": 1 / 3}])

@@ -1,5 +1,8 @@
+import functools
 import os
 import pathlib
+import pickle
+import types
 
 import numpy as np
 import pytest
@@ -150,3 +153,28 @@ def test_paths_of_files_stay_below_a_remote_root():
 def test_a_folder_is_no_image_in_itself(tmp_path, name):
     with pytest.raises(ValueError, match="is the image folder itself"):
         untrusted.below(tmp_path, name)
+
+
+def test_a_message_of_a_long_name_keeps_its_beginning_and_end():
+    assert untrusted.shortened("short") == "short" and untrusted.shortened(7) == "7"
+    long = untrusted.shortened(f"a.json: {'x' * 10**6}; mend it")
+    assert len(long) <= 1500 and long.startswith("a.json: xx") and long.endswith("xx; mend it")
+    assert untrusted.shortened(long) == long
+    error = pickle.loads(pickle.dumps(untrusted.DamagedError(f"a.json: {'x' * 10**6}; mend it")))
+    assert isinstance(error, ValueError) and len(str(error)) <= 4000
+    assert str(error).endswith("; mend it")
+
+
+@pytest.mark.parametrize("kind", ["pipe", "device"])
+def test_what_never_ends_is_not_opened(tmp_path, kind):
+    path = tmp_path / "a.keras"
+    os.mkfifo(path) if kind == "pipe" else path.symlink_to("/dev/zero")
+    with pytest.raises(OSError, match="no regular file.*a.keras"):
+        filesystem.open_binary(path)
+    model = types.SimpleNamespace(name="m")
+    for read in (
+        untrusted.load_model, untrusted.load_npz, untrusted.load_npy, untrusted.read_json,
+        untrusted.read_bytes, functools.partial(untrusted.load_weights, model),
+    ):  # fmt: skip
+        with pytest.raises((untrusted.DamagedError, OSError), match="a.keras.*no regular file"):
+            read(path)

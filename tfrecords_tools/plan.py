@@ -11,7 +11,6 @@ import collections
 import concurrent.futures
 import dataclasses
 import errno
-import hashlib
 import os
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -210,8 +209,7 @@ def hash_images(
         try:
             size = untrusted.size_of(path)  # a pipe would never end
             fault = "" if size else f"image {path}: the file is empty"
-            with filesystem.open_binary(path) as file:
-                return hashlib.file_digest(file, "sha256").hexdigest()[:16], size, fault
+            return filesystem.sha256_of(path)[:16], size, fault
         except untrusted.DamagedError:
             return "", 0, f"image {path}: is no file"
         except OSError as error:

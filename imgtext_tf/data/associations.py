@@ -15,7 +15,7 @@ from imgtext_tf.data.grams import gram_ids
 _PREFETCH = 4
 
 
-class AssociationError(ValueError):
+class AssociationError(untrusted.ShortError, ValueError):
     """A file of texts that cannot be used; the message says what to mend."""
 
 

@@ -17,6 +17,7 @@ import tensorflow as tf
 from nltk.tokenize import NLTKWordTokenizer
 from nltk.tokenize.punkt import PunktParameters, PunktSentenceTokenizer
 
+from imgtext_tf import untrusted
 from imgtext_tf.data.shards import ShardError, ShardReader
 from imgtext_tf.data.text import Vocabulary, tokenize
 
@@ -27,7 +28,7 @@ _ABBREVIATIONS = frozenset("a.m dr e.g etc i.e jr mr mrs ms no p.m sr st u.k u.s
 _CHUNK = 65536
 
 
-class CaptionError(ValueError):
+class CaptionError(untrusted.ShortError, ValueError):
     """Captions and images that do not fit together."""
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from imgtext_tf import relations
+from imgtext_tf import relations, untrusted
 
 MAX_ID_BYTES = 512
 
@@ -37,7 +37,7 @@ BATCH_NAMES: dict[str, str] = {
 }
 
 
-class ExampleError(ValueError):
+class ExampleError(untrusted.ShortError, ValueError):
     """A record that does not fit its kind's schema."""
 
 
@@ -216,18 +216,21 @@ def from_bytes(kind: str, data: bytes) -> dict[str, Any]:
     record = {}
     for name, field in fields_of(kind).items():
         if name not in features:
-            raise ExampleError(f"not a record of kind {kind!r}: it has no field {name!r}")
-        if field.dtype is int:
-            values = list(features[name].int64_list.value)
-        else:
-            values = list(features[name].bytes_list.value)
-            if field.dtype is str:
-                try:
-                    values = [value.decode("utf-8") for value in values]
-                except UnicodeDecodeError as error:
-                    raise ExampleError(
-                        f"not a record of kind {kind!r}: {name!r} is not UTF-8 ({error.reason})"
-                    ) from None
+            if field.default is None:
+                raise ExampleError(f"not a record of kind {kind!r}: it has no field {name!r}")
+            record[name] = list(field.default)
+            continue
+        held = "int64_list" if field.dtype is int else "bytes_list"
+        if features[name].WhichOneof("kind") not in (held, None):
+            raise ExampleError(f"not a record of kind {kind!r}: {name!r} holds another type")
+        values = list(getattr(features[name], held).value)
+        if field.dtype is str:
+            try:
+                values = [value.decode("utf-8") for value in values]
+            except UnicodeDecodeError as error:
+                raise ExampleError(
+                    f"not a record of kind {kind!r}: {name!r} is not UTF-8 ({error.reason})"
+                ) from None
         if not field.ragged and len(values) != 1:
             raise ExampleError(f"not a record of kind {kind!r}: {name!r} has {len(values)} values")
         record[name] = values if field.ragged else values[0]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import contextvars
-import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping
@@ -18,22 +17,13 @@ from imgtext_tf import filesystem, untrusted
 writer: contextvars.ContextVar[str] = contextvars.ContextVar("writer", default="")
 
 
-class ShardError(RuntimeError):
+class ShardError(untrusted.ShortError, RuntimeError):
     """A shard, index or manifest that cannot be written, is missing or is damaged."""
 
 
 def open_binary(path: str) -> BinaryIO:
     """Opens a file for reading; unbuffered where local, since `os.pread` does the work."""
     return filesystem.open_binary(path, buffered=False)
-
-
-def sha256_of(path: str) -> str:
-    """The SHA-256 of a file, in hex."""
-    digest = hashlib.sha256()
-    with open_binary(path) as file:
-        while chunk := file.read(1 << 20):
-            digest.update(chunk)
-    return digest.hexdigest()
 
 
 @contextlib.contextmanager

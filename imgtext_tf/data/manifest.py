@@ -18,7 +18,7 @@ from tqdm import tqdm
 from imgtext_tf import filesystem, untrusted
 from imgtext_tf.data import examples
 from imgtext_tf.data.checks import check_manifest
-from imgtext_tf.data.files import ShardError, open_binary, sha256_of, write_file, write_json
+from imgtext_tf.data.files import ShardError, open_binary, write_file, write_json
 from imgtext_tf.data.shard_files import (
     BUILD_AGAIN,
     ShardInfo,
@@ -199,7 +199,7 @@ def _words_fault(directory: str, manifest: dict[str, Any]) -> list[str]:
     path = os.path.join(directory, WORDS)
     if not filesystem.exists(path):
         return [f"{WORDS}: missing; run the build command again"]
-    if sha256_of(path) != manifest["words"]["sha256"]:
+    if filesystem.sha256_of(path) != manifest["words"]["sha256"]:
         return [f"{WORDS}: damaged (sha256 is not the manifest's); run the build command again"]
     return []
 
@@ -237,7 +237,7 @@ def _digest_faults(directory: str, infos: list[ShardInfo]) -> list[str]:
     )
     faults = []
     with bar, concurrent.futures.ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        for info, digest in zip(infos, pool.map(sha256_of, paths), strict=True):
+        for info, digest in zip(infos, pool.map(filesystem.sha256_of, paths), strict=True):
             bar.update()
             if digest != info.sha256:
                 faults.append(

@@ -19,7 +19,7 @@ IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".gif", ".bmp")
 _TEXT_SUFFIX = ".txt"
 
 
-class PairsError(ValueError):
+class PairsError(untrusted.ShortError, ValueError):
     """An input that cannot be read at all; the message names it and the mend."""
 
 

@@ -26,7 +26,6 @@ from imgtext_tf.data.files import (
     atomic,
     disk_errors,
     open_binary,
-    sha256_of,
     write_file,
 )
 from imgtext_tf.data.text import tokenize
@@ -51,6 +50,11 @@ class BadRecord:
 
     id: str
     reason: str
+
+    def __post_init__(self) -> None:
+        """Shortens what a damaged file may make very long."""
+        for name in ("id", "reason"):
+            object.__setattr__(self, name, untrusted.shortened(getattr(self, name)))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -150,7 +154,7 @@ def write_shard(
         with disk_errors(path):
             # From here on the shard is another one: its old index must not vouch for it.
             filesystem.remove(index_path(path))
-        sha256 = sha256_of(temporary)
+        sha256 = filesystem.sha256_of(temporary)
     meta = {"file": os.path.basename(path), "kind": kind, "bytes": offset, "sha256": sha256}
     write_file(index_path(path), _index_bytes(rows, texts, {**meta, "bad": bad}))
     info = read_info(path)
@@ -179,7 +183,7 @@ def read_info(path: str | os.PathLike) -> ShardInfo | None:
         records=len(index["offset"]),
         bytes=meta["bytes"],
         sha256=meta["sha256"],
-        index_sha256=sha256_of(index_path(path)),
+        index_sha256=filesystem.sha256_of(index_path(path)),
         classes=_tally(index["relation"]),
         sources=_tally(index["source"]),
         bad=meta["bad"],

@@ -22,6 +22,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from imgtext_tf.data import examples
 from imgtext_tf.data.files import ShardError, open_binary
 from imgtext_tf.data.manifest import MANIFEST, WORDS, load_manifest, verify, write_manifest
 from imgtext_tf.data.shard_files import (
@@ -102,6 +103,7 @@ class ShardReader:
         if all(part is not None for part in texts):
             self.texts = [sentences for part in texts for sentences in part]
         self.index["shard"] = np.repeat(np.arange(len(files), dtype=np.int32), counts)
+        self._was_parsed = np.zeros(len(self), bool)
 
     def __len__(self) -> int:
         """The number of records."""
@@ -114,7 +116,8 @@ class ShardReader:
             rows: [B] int, places in the columns of `index`.
 
         Raises:
-            ShardError: naming file and record, if a shard changed since it was opened.
+            ShardError: naming file and record, if a shard changed since it was opened, or a
+                record is none of its kind.
             IndexError: if a row is out of range.
         """
         rows = np.asarray(rows)
@@ -137,15 +140,31 @@ class ShardReader:
         offset, size = int(self.index["offset"][row]), int(self.index["size"][row])
         header = _read_at(file, HEADER_BYTES, offset)
         data = _read_at(file, size, offset + HEADER_BYTES)
+        record_id = self.index["id"][row].decode("utf-8", "replace")
         if len(data) != size or struct.unpack("<Q", header[:8])[0] != size:
-            record_id = self.index["id"][row].decode("utf-8", "replace")
             raise ShardError(f"{path}: no record {record_id!r} at byte {offset}; {BUILD_AGAIN}")
+        # TensorFlow would say what is wrong, but not with which record. Once: a record stays.
+        if not self._was_parsed[row]:
+            if fault := _fault(self.record_kind, data, record_id):
+                number = row - int(np.searchsorted(self.index["shard"], self.index["shard"][row]))
+                place = f"record {number} ({record_id!r}, byte {offset})"
+                raise ShardError(f"{path}: {place} is {fault}; {BUILD_AGAIN}")
+            self._was_parsed[row] = True
         return data
 
 
 def digest(manifest: Mapping[str, Any]) -> str:
     """The sha256 of a manifest: with the digests of all files in it, that of a whole data set."""
     return hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
+
+
+def _fault(kind: str, data: bytes, record_id: str) -> str:
+    """What is wrong with a record that the index calls so; "" if nothing is."""
+    try:
+        found = examples.id_of(kind, examples.from_bytes(kind, data))
+    except examples.ExampleError as error:
+        return str(error)
+    return "" if found == record_id else f"{found!r:.80}, which is none of its index"
 
 
 def _read_at(file: BinaryIO, size: int, offset: int) -> bytes:

@@ -12,8 +12,11 @@ import struct
 from pathlib import Path
 from typing import BinaryIO
 
+from imgtext_tf import untrusted
+
 _LONGEST_LINE, _LONGEST_WORD, _LONGEST_NGRAM = 2**20, 2**16, 50
 _CHUNK = 2**20
+_EXPANSION = 20
 _MAGIC = 793712314  # of Facebook's files since 2017
 
 
@@ -109,6 +112,22 @@ def check_binary(path: str | os.PathLike) -> None:
                 raise ValueError(f"it has {rows} x {columns} vectors of {words} words and {bucket} "
                                  "buckets")  # fmt: skip
             file.seek(4 * rows * columns, os.SEEK_CUR)
+
+
+def check_word2vec(path: str | os.PathLike) -> None:
+    """Sees that a binary file of word2vec, packed or not, can hold what its header announces.
+
+    Raises:
+        ValueError: if it cannot.
+    """
+    size = untrusted.size_of(path)
+    # Packed numbers are hardly smaller.
+    most = _EXPANSION * size if os.fspath(path).endswith(".gz") else size
+    with open_text(Path(path)) as file:
+        header = file.readline(_LONGEST_WORD).split()
+    words, dim = (int(number) for number in header) if len(header) == 2 else (0, 0)
+    if words < 1 or dim < 1 or words * (4 * dim + 2) > most:
+        raise ValueError(f"it announces {words} words of {dim} numbers in {size} bytes")
 
 
 def _skip_words(file: BinaryIO, words: int) -> None:

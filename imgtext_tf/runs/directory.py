@@ -17,7 +17,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from imgtext_tf import mirror, run_log, untrusted
+from imgtext_tf import filesystem, mirror, run_log, untrusted
 from imgtext_tf.runs.files import RunError, atomic_path, read_json, save_model, write_json
 from imgtext_tf.runs.machine import environment
 from imgtext_tf.runs.saved_settings import MAY_CHANGE, compare, read_settings
@@ -219,11 +219,22 @@ class RunDirectory:
         return result
 
     def read_history(self) -> list[dict[str, str]]:
-        """The rows of `history.csv`, oldest first."""
+        """The rows of `history.csv`, oldest first.
+
+        Raises:
+            RunError: if it is damaged.
+        """
         if not self.history_file.exists():
             return []
-        with open(self.history_file, newline="", encoding="utf-8") as file:
-            return list(csv.DictReader(file))
+        try:
+            with filesystem.open_text(self.history_file, newline="") as file:
+                rows = list(csv.DictReader(file))
+            for row in rows:
+                int(row["step"]), [float(value) for value in row.values() if value]
+            return rows
+        except (KeyError, TypeError, ValueError, csv.Error) as error:
+            raise RunError(f"{self.history_file} is damaged ({error}): delete it, and the run goes "
+                           "on with what it says from now on") from error  # fmt: skip
 
     def write_history(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Writes `history.csv`; a column for every key of any row, `step` first."""

@@ -19,7 +19,7 @@ from imgtext_tf import filesystem, untrusted
 _DISK = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS})
 
 
-class RunError(RuntimeError):
+class RunError(untrusted.ShortError, RuntimeError):
     """A run directory is in use, belongs to other settings, or lacks a file."""
 
 

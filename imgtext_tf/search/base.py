@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import abc
 import functools
-import hashlib
 import json
 import os
 import pathlib
@@ -21,7 +20,7 @@ _META, _IDS, _VECTORS = "index.json", "ids.txt", "vectors.npy"
 _FEW = 1 << 14  # rows normalised at a time
 
 
-class SearchError(ValueError):
+class SearchError(untrusted.ShortError, ValueError):
     """An index, or what it is asked for, that cannot be; the message says what to mend."""
 
 
@@ -178,7 +177,7 @@ class Index(abc.ABC):
             np.save(made / _VECTORS, self.vectors)
             self._save(made)
             meta = {"backend": self.backend, "options": self.options, "size": len(self)}
-            meta["sha256"] = {name: _sha256(made / name) for name in _files_of(made)}
+            meta["sha256"] = {name: filesystem.sha256_of(made / name) for name in _files_of(made)}
             (made / _META).write_text(json.dumps(meta, indent=1), encoding="utf-8")
             (folder / _META).unlink(missing_ok=True)
             for path in sorted(made.iterdir(), key=lambda path: path.name == _META):
@@ -231,7 +230,7 @@ def load_index(kind: type[Index], directory: str | os.PathLike, *, mmap: bool = 
         # A flipped bit is a wrong answer, or a crash of another library. Maps stay unread.
         right = {} if mmap else meta.get("sha256", {})
         for name in _files_of(folder):
-            if name in right and right[name] != _sha256(folder / name):
+            if name in right and right[name] != filesystem.sha256_of(folder / name):
                 raise ValueError(f"{name} is damaged, or of another index")
         vectors = untrusted.load_npy(folder / _VECTORS, mmap=mmap)
         ids = untrusted.read_bytes(folder / _IDS, most=None).decode("utf-8").split("\n")[:-1]
@@ -255,11 +254,6 @@ def _files_of(folder: pathlib.Path) -> list[str]:
     paths = (path for path in folder.rglob("*") if path.is_file() and path.name != _META)
     names = (path.relative_to(folder) for path in paths)
     return sorted(name.as_posix() for name in names if not name.parts[0].startswith("."))
-
-
-def _sha256(path: pathlib.Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def read_description(directory: str | os.PathLike) -> dict[str, Any]:

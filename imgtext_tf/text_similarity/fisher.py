@@ -52,7 +52,7 @@ class FisherVectors:
         Raises:
             ValueError: if fewer words have a vector than there are Gaussians.
         """
-        _, codes, names = _units_of(texts, "words")
+        _, codes, names, _ = _units_of(texts, "words")
         known = np.array([name in self._vectors for name in names], bool)
         codes = codes[known[codes]] if len(codes) else codes
         if len(np.unique(codes)) < self._gaussians:
@@ -75,7 +75,7 @@ class FisherVectors:
         """
         if self.mixture is None:
             raise ValueError("learn the mixture first")
-        owners, codes, names = _units_of(texts, "words")
+        owners, codes, names, _ = _units_of(texts, "words")
         known = [place for place, name in enumerate(names) if name in self._vectors]
         dim = self.mixture.means_.shape[1]
         if not known:

@@ -30,6 +30,7 @@ class TfIdf:
     Attributes:
         terms: the vocabulary, in the order of the columns.
         idf: [V] float32, the weight of each term.
+        words: the terms as people write them: of each stem its most frequent word.
     """
 
     def __init__(
@@ -39,11 +40,15 @@ class TfIdf:
         *,
         units: str = "stems",
         term_weight: str = "count",
+        words: Sequence[str] | None = None,
     ):
-        """Takes what was learnt; see `learn`."""
+        """Takes what was learnt, see `learn`; without `words` the terms stand for themselves."""
         if units not in UNITS or term_weight not in TERM_WEIGHTS:
             raise ValueError(f"use units of {UNITS} and a term weight of {TERM_WEIGHTS}")
         self.terms = tuple(terms)
+        self.words = self.terms if words is None else tuple(words)
+        if len(self.words) != len(self.terms) or not all(isinstance(w, str) for w in self.words):
+            raise ValueError(f"{len(self.words)} words for {len(self.terms)} terms, or no words")
         self.idf = np.asarray(idf, np.float32)
         self.units = units
         self.term_weight = term_weight
@@ -79,7 +84,7 @@ class TfIdf:
             raise ValueError(f"unknown idf {idf!r}: use one of {', '.join(IDFS)}")
         if units not in UNITS:
             raise ValueError(f"unknown units {units!r}: use one of {', '.join(UNITS)}")
-        owners, codes, names = _units_of(texts, units)
+        owners, codes, names, words = _units_of(texts, units)
         counts = _count(owners, codes, (len(texts), len(names)))
         documents = np.asarray((counts > 0).sum(axis=0)).ravel()
         kept = [place for place in range(len(names)) if documents[place] >= min_documents]
@@ -94,7 +99,8 @@ class TfIdf:
             "smooth": np.log((1 + total) / (1 + known)) + 1,
         }[idf]
         terms = [names[place] for place in kept]
-        return cls(terms, weights, units=units, term_weight=term_weight)
+        written = [words[place] for place in kept]
+        return cls(terms, weights, units=units, term_weight=term_weight, words=written)
 
     def __len__(self) -> int:
         """The number of terms V."""
@@ -102,7 +108,7 @@ class TfIdf:
 
     def transform(self, texts: Sequence[Sequence[str]]) -> scipy.sparse.csr_matrix:
         """The vectors of texts: [N, V] float32, each row of length 1, or 0 without a known term."""
-        owners, codes, names = _units_of(texts, self.units)
+        owners, codes, names, _ = _units_of(texts, self.units)
         columns = np.array([self._column.get(name, -1) for name in names], np.int64)[codes]
         counts = _count(owners[columns >= 0], columns[columns >= 0], (len(texts), len(self)))
         if self.term_weight == "binary":
@@ -130,7 +136,8 @@ class TfIdf:
         near = difflib.get_close_matches(term, self.terms, n=8, cutoff=0.6)
         # Rare words come last in the vocabulary; the frequent ones help more.
         near.sort(key=self._column.__getitem__)
-        hint = f"near it are {', '.join(near)}" if near else "and none is near it"
+        written = [self.words[self._column[term]] for term in near]
+        hint = f"near it are {', '.join(written)}" if near else "and none is near it"
         raise UnknownWordError(f"no training text has the word {word!r} ({hint})")
 
     def get_config(self) -> dict[str, Any]:
@@ -140,6 +147,7 @@ class TfIdf:
             "idf": [float(weight) for weight in self.idf],
             "units": self.units,
             "term_weight": self.term_weight,
+            "words": list(self.words),
         }
 
     @classmethod
@@ -150,13 +158,13 @@ class TfIdf:
 
 def _units_of(
     texts: Sequence[Sequence[str]], units: str
-) -> tuple[np.ndarray, np.ndarray, list[str]]:
-    """The units of all texts in turn: owning text [M], place in the names [M], names."""
+) -> tuple[np.ndarray, np.ndarray, list[str], list[str]]:
+    """The units of all texts in turn: owning text [M], place in the names [M], names, words."""
     lengths = [len(sentences) for sentences in texts]
     strings = [sentence for sentences in texts for sentence in sentences]
     owners = np.repeat(np.arange(len(texts)), lengths)
     if not strings:
-        return owners, np.zeros([0], np.int64), []
+        return owners, np.zeros([0], np.int64), [], []
     if units == "labels":
         words = tf.constant(strings)
     else:
@@ -166,11 +174,14 @@ def _units_of(
     unique, codes = tf.unique(words)
     names = [name.decode("utf-8") for name in unique.numpy()]
     if units != "stems":
-        return owners, codes.numpy(), names
+        return owners, codes.numpy(), names, names
     # Each distinct word is stemmed once.
     place_of: dict[str, int] = {}
     stem_of = [place_of.setdefault(_STEM(name), len(place_of)) for name in names]
-    return owners, np.array(stem_of, np.int64)[codes.numpy()], list(place_of)
+    counts, words = np.bincount(codes.numpy(), minlength=len(names)), [""] * len(place_of)
+    for number in sorted(range(len(names)), key=lambda n: (counts[n], names[n])):
+        words[stem_of[number]] = names[number]  # the most frequent comes last
+    return owners, np.array(stem_of, np.int64)[codes.numpy()], list(place_of), words
 
 
 def _count(

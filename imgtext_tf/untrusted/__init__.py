@@ -7,6 +7,7 @@ does not bound. Files lie anywhere that `imgtext_tf.filesystem` reads.
 
 from imgtext_tf.untrusted.arrays import load_model, load_npy, load_npz, load_weights
 from imgtext_tf.untrusted.documents import need, parse_json, parse_one, read_json
+from imgtext_tf.untrusted.messages import ShortError, shortened
 from imgtext_tf.untrusted.paths import (
     MAX_FILE_BYTES,
     MAX_LINE_BYTES,
@@ -22,6 +23,7 @@ __all__ = [
     "MAX_FILE_BYTES",
     "MAX_LINE_BYTES",
     "DamagedError",
+    "ShortError",
     "below",
     "load_model",
     "load_npy",
@@ -34,5 +36,6 @@ __all__ = [
     "read_json",
     "read_lines",
     "read_table",
+    "shortened",
     "size_of",
 ]

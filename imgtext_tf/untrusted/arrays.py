@@ -86,7 +86,7 @@ def load_model(path: str | os.PathLike) -> Any:
     path = os.fspath(path)
     try:
         local = filesystem.local_copy(path)
-        size = os.stat(local).st_size
+        size = size_of(local)
         if zipfile.is_zipfile(local):
             size = _check_archive(local)
         with _weights_of_at_most(size + _SMALL):
@@ -138,6 +138,7 @@ def load_weights(model: Any, path: str | os.PathLike) -> None:
         DamagedError: naming the file, if it is damaged or of another model.
     """
     try:
+        size_of(path)
         model.load_weights(filesystem.local_copy(path))
     except Exception as error:
         raise DamagedError(f"{path}: holds no weights of {model.name} ({_short(error)})") from error

@@ -9,12 +9,13 @@ import stat
 from collections.abc import Iterator
 
 from imgtext_tf import filesystem
+from imgtext_tf.untrusted.messages import ShortError
 
 MAX_FILE_BYTES = 2**29  # of an image or a text; annotations may be larger
 MAX_LINE_BYTES = 2**26  # of a JSONL file
 
 
-class DamagedError(ValueError):
+class DamagedError(ShortError, ValueError):
     """A file that cannot be used; the message names it and what is wrong."""
 
 

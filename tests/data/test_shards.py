@@ -12,7 +12,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from imgtext_tf.data import examples, files, shards
+from experiments import common_flags
+from imgtext_tf import filesystem
+from imgtext_tf.data import examples, pipeline, shards
 
 PATH = "relations-train-{:05d}-of-00003.tfrecord"
 MEND = "run the build command"
@@ -99,7 +101,7 @@ def test_info_and_index_describe_the_records(tmp_path, record):
     assert info == shards.read_info(shard(tmp_path))
     assert (info.file, info.records) == (PATH.format(0), 2)
     assert info.bytes == os.path.getsize(shard(tmp_path))
-    assert info.sha256 == files.sha256_of(shard(tmp_path))
+    assert info.sha256 == filesystem.sha256_of(shard(tmp_path))
     assert info.classes == {"Uncorrelated": 1, "Interdependent": 1}
     assert info.sources == {"even": 1, "odd": 1}
     assert info.bad == [["photo-7", "truncated JPEG"]]
@@ -385,6 +387,30 @@ def test_reader_names_file_and_record_where_a_shard_changed_under_it(copy):
     path.unlink()
     with pytest.raises(shards.ShardError, match=f"{PATH.format(1)}: cannot be read"):
         reader.read(np.array([31]))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "what"),
+    [
+        (b"cmi", b"cmj", "not a record of kind 'relation': it has no field 'cmi'"),
+        (b"pair-4", b"pair-5", "'pair-5', which is none of its index"),
+    ],
+)
+def test_reader_names_the_record_that_tensorflow_cannot_use(copy, old, new, what):
+    """Sizes and indexes are as they should be, so only its bytes tell."""
+    reader = shards.ShardReader(copy, "train")
+    path = copy / PATH.format(1)
+    content = path.read_bytes()
+    start = int(reader.index["offset"][31])
+    end = start + int(reader.index["size"][31])
+    path.write_bytes(content[:start] + content[start:end].replace(old, new) + content[end:])
+    dataset = pipeline.relation_dataset(
+        reader, target="cmi", batch_size=90, vocabulary=None, training=False, image_size=8
+    )
+    place = rf"{PATH.format(1)}: record 1 \('pair-4', byte {start}\) is "
+    with pytest.raises(tf.errors.OpError, match=f"{place}{what}.*{MEND}") as caught:
+        list(dataset)
+    assert common_flags.data_fault(caught.value).endswith("goes on at missing shards")
 
 
 def test_reader_works_on_a_remote_file_system(dataset):

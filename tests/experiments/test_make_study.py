@@ -2,6 +2,7 @@
 
 import csv
 import dataclasses
+import gzip
 import hashlib
 import json
 import pathlib
@@ -152,6 +153,18 @@ def test_word2vecs_binary_files_are_read(tmp_path):
     np.testing.assert_array_equal(loaded["cat"], [3, 4, 5])
     fisher = text_similarity.FisherVectors(loaded, gaussians=1).learn([["dog cat"]])
     assert fisher.transform([["dog"]]).shape == (1, 6)
+    whole = path.read_bytes()
+    nan = whole[:-4] + np.array(np.nan, "<f4").tobytes()
+    huge = b"1000000000 300" + whole[3:]
+    for damaged in (whole[:-1], nan, huge, whole[1:], b"", b"2 3 4\n", b"x y\n"):
+        path.write_bytes(damaged)
+        with pytest.raises(ValueError, match="word2vec.bin: no vectors of word2vec"):
+            retrieval_proxies.load_vectors(str(path))
+    packed = tmp_path / "word2vec.bin.gz"
+    for damaged in (gzip.compress(whole)[:-12], gzip.compress(huge), whole):
+        packed.write_bytes(damaged)
+        with pytest.raises(ValueError, match="word2vec.bin.gz: .*damaged"):
+            retrieval_proxies.load_vectors(str(packed))
 
 
 def test_people_are_compared_on_the_triplets_of_the_methods():

@@ -56,8 +56,16 @@ def test_a_run_is_added_to_its_row(tmp_path):
     assert "| classic | test/accuracy | 80.8 | 50.0 | -30.8 |" in text
     assert "--data_dir=photos`" in text
     assert (tmp_path / "page.md").read_text() == text
+    # A data set's name comes from its files.
+    result["dataset"]["name"] = "../../../up"
+    (run_dir / "result.json").write_text(json.dumps(result))
+    make_tables.run(make_tables.Settings(**settings, **add))
+    assert (tmp_path / "results/otto2020/classic/.._.._.._up-seed3.json").exists()
     with pytest.raises(ValueError, match="<key>/<row>"):
         make_tables.run(make_tables.Settings(**settings, **add | {"row": "classic"}))
+    (run_dir / "result.json").write_text(json.dumps(result | {"metrics": {"x": "high"}}))
+    with pytest.raises(ValueError, match="result.json: the field 'x' holds 'high'"):
+        make_tables.run(make_tables.Settings(**settings, **add))
 
 
 def test_the_counts_of_a_data_set_are_added(tiny_data, tmp_path):

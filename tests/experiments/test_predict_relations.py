@@ -11,7 +11,7 @@ import keras
 import numpy as np
 import pytest
 
-from experiments import predict_relations
+from experiments import predict_relations, relation_predictions
 from imgtext_tf import predict, relations, runs
 from imgtext_tf.data import examples, shards
 from imgtext_tf.metrics import calibration
@@ -211,6 +211,22 @@ def test_a_killed_prediction_goes_on(settings, photos, tmp_path, monkeypatch):
         "again_bad.tsv",
         "again_summary.json",
     ]
+
+
+@pytest.mark.parametrize(
+    ("old", "new"), [(b"dog1", b"dog9"), (b"1,", b"[],"), (b"{", b""), (b"dog1", b"\xff")]
+)
+def test_predictions_so_far_that_are_damaged_are_made_again(tmp_path, old, new):
+    path = tmp_path / "so far"
+    with relation_predictions.Partial(path, {"model": "m"}) as partial:
+        for place in range(3):
+            partial.add(place, f"d{place}", {"label": f"dog{place}"})
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join([*lines[:2], lines[2].replace(old, new, 1), lines[3]]))
+    with relation_predictions.Partial(path, {"model": "m"}) as partial:
+        assert [partial.has(place, f"d{place}") for place in range(3)] == [True, False, False]
+        partial.add(1, "d1", {"label": "cat"})
+        assert list(partial) == [{"label": "dog0"}, {"label": "cat"}]
 
 
 def test_warnings_name_what_makes_an_answer_doubtful(run_dir, photos, monkeypatch):

@@ -1,11 +1,16 @@
 """The measurement of a long training, on programs that grow and that do not."""
 
+import pathlib
+import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
 
 from experiments import soak
+
+REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 
 # Logs its steps as a training does, and keeps what its first argument says a step, in kB.
 PROGRAM = """
@@ -46,6 +51,25 @@ def test_an_evaluation_at_the_end_is_no_growth():
     assert soak.Soak(steps, memory, memory).growth == pytest.approx(20)
     with pytest.raises(RuntimeError, match="too few samples before step 500"):
         print(soak.Soak(steps[4:], memory[4:], memory[4:]).growth)
+
+
+def test_a_stopped_measurement_leaves_nothing_running(tmp_path):
+    pid = tmp_path / "pid"
+    note = f"pathlib.Path({str(pid)!r}).write_text(f'{{os.getpid()}}.')"
+    words = ("-m", "experiments.soak", f"--run_dir={tmp_path}/run", "--", "python", "-c")
+    process = subprocess.Popen(
+        [sys.executable, *words, f"import os, pathlib, time; {note}; time.sleep(60)"],
+        cwd=REPOSITORY, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    while not (pid.exists() and pid.read_text().endswith(".")):
+        assert process.poll() is None
+        time.sleep(0.05)
+    process.terminate()
+    _, printed = process.communicate(timeout=30)
+    assert process.returncode == 1 and printed.endswith("stopped, and the command with it\n")
+    state = pathlib.Path("/proc", pid.read_text()[:-1], "stat")
+    # What nobody waited for yet is there as a zombie.
+    assert not state.exists() or state.read_text().rpartition(")")[2].split()[0] == "Z"
 
 
 def test_a_training_that_fails_is_no_measurement(tmp_path):

@@ -5,7 +5,9 @@ import os
 import pathlib
 import re
 import shutil
+import subprocess
 import sys
+import time
 import zipfile
 
 import numpy as np
@@ -59,6 +61,32 @@ def test_a_command_that_fails_is_no_success(tmp_path):
         survive(tmp_path, "-c", "print('no luck'); raise SystemExit(3)", "{}")
     with pytest.raises(ValueError, match="names no output folder"):
         survive(tmp_path, "-c", "pass")
+
+
+def test_a_stopped_command_leaves_nothing_running(tmp_path):
+    """The command writes its number, starts a process of its own, and both wait."""
+    program = """
+import os, pathlib, subprocess, sys, time
+child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+pathlib.Path(sys.argv[1]).with_name("pids").write_text(f"{os.getpid()} {child.pid} all")
+time.sleep(60)
+"""
+    words = ("-m", "experiments.survive_kills", f"--work_dir={tmp_path}", "--", "python", "-c")
+    process = subprocess.Popen(
+        [sys.executable, *words, program, "{}"],
+        cwd=REPOSITORY, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    pids = tmp_path / "pids"
+    while not (pids.exists() and pids.read_text().endswith("all")):
+        assert process.poll() is None
+        time.sleep(0.05)
+    process.terminate()
+    _, printed = process.communicate(timeout=30)
+    assert process.returncode == 1 and printed.endswith("stopped, and the command with it\n")
+    for pid in pids.read_text().split()[:2]:
+        state = pathlib.Path("/proc", pid, "stat")
+        # What nobody waited for yet is there as a zombie.
+        assert not state.exists() or state.read_text().rpartition(")")[2].split()[0] == "Z"
 
 
 def test_temporary_files_are_seen_in_new_folders_too(tmp_path):

@@ -104,7 +104,7 @@ def _read(path: str, name: str, images_dir: str) -> Iterator[dict | base.BadReco
             raise TypeError("a list of images")
     except (KeyError, TypeError) as error:
         raise base.ReaderError(
-            f"{path} or {instances_path}: no field {error!s:.80}; expected MSCOCO's layout"
+            f"{path} or {instances_path}: no field {error}; expected MSCOCO's layout"
         ) from None
     for position, image in enumerate(images):
         try:

@@ -22,6 +22,7 @@ from imgtext_tf import filesystem
 from tfrecords_tools.readers import base
 
 _WORDS = ("LOC_synset_mapping.txt", "synset_words.txt")
+_META_BYTES = 2**20  # it is packed, and could unpack to a thousand times as much
 _META, _TRUTH = "meta.mat", "ILSVRC2012_validation_ground_truth.txt"
 
 
@@ -106,7 +107,8 @@ def _by_ground_truth(
 def _wnids(path: str) -> dict[str, str]:
     """Number -> wnid, as meta.mat has them: they are in no order of the wnids."""
     try:
-        synsets = scipy.io.loadmat(io.BytesIO(base.read_bytes(path)), squeeze_me=True)["synsets"]
+        data = base.read_bytes(path, most=_META_BYTES)
+        synsets = scipy.io.loadmat(io.BytesIO(data), squeeze_me=True)["synsets"]
         numbers, wnids = synsets["ILSVRC2012_ID"], synsets["WNID"]
         return {str(int(number)): str(wnid) for number, wnid in zip(numbers, wnids, strict=True)}
     except base.ReaderError:

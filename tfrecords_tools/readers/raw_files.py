@@ -6,15 +6,17 @@ import gzip
 import io
 import os
 import zipfile
-import zlib
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, BinaryIO
 
 from imgtext_tf import untrusted
 from imgtext_tf.data.shards import BadRecord
 
+# How much larger than its archive an annotation file may be: JSON packs to a tenth or less.
+_EXPANSION, _SMALL = 60, 2**20
 
-class ReaderError(Exception):
+
+class ReaderError(untrusted.ShortError):
     """A raw source that cannot be read at all; the message names the file and the mend."""
 
 
@@ -33,14 +35,14 @@ def decode(path: str | os.PathLike, data: bytes, *, offset: int = 0) -> str:
         ) from None
 
 
-def read_bytes(path: str | os.PathLike) -> bytes:
-    """Reads a file.
+def read_bytes(path: str | os.PathLike, *, most: int | None = None) -> bytes:
+    """Reads a file of at most so many bytes.
 
     Raises:
         ReaderError: if it cannot be read.
     """
     try:
-        return untrusted.read_bytes(path, most=None)
+        return untrusted.read_bytes(path, most=most)
     except OSError as error:
         raise ReaderError(_missing(path, error)) from None
     except untrusted.DamagedError as error:
@@ -51,12 +53,14 @@ def read_packed(path: str | os.PathLike) -> bytes:
     """Reads a file; one that ends in .gz, or in .zip with one JSON file inside, comes unpacked.
 
     Raises:
-        ReaderError: if it cannot be read or unpacked.
+        ReaderError: if it cannot be read or unpacked, or is a bomb.
     """
     data, name = read_bytes(path), os.fspath(path)
+    most = _EXPANSION * len(data) + _SMALL
     try:
         if name.endswith(".gz"):
-            return gzip.decompress(data)
+            with gzip.GzipFile(fileobj=io.BytesIO(data)) as file:
+                return _at_most(file, most, path)
         if not name.endswith(".zip"):
             return data
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
@@ -66,9 +70,19 @@ def read_packed(path: str | os.PathLike) -> bytes:
             ]
             if len(found) != 1:
                 raise ReaderError(f"{path}: holds {found}, not one JSON file; unpack it")
-            return archive.read(found[0])
-    except (OSError, EOFError, NotImplementedError, zipfile.BadZipFile, zlib.error) as error:
+            with archive.open(found[0]) as file:
+                return _at_most(file, most, path)
+    except ReaderError:
+        raise
+    except Exception as error:  # whatever the unpackers trip over
         raise ReaderError(damaged(path, error)) from None
+
+
+def _at_most(file: BinaryIO, most: int, path: str | os.PathLike) -> bytes:
+    data = file.read(most + 1)
+    if len(data) > most:
+        raise ReaderError(f"{path}: unpacks to more than {most} bytes; if it should, unpack it")
+    return data
 
 
 def read_json(path: str | os.PathLike) -> Any:

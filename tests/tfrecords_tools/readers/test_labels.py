@@ -111,6 +111,9 @@ def test_imagenet_of_the_development_kit(tmp_path, files):
     (kit / "meta.mat").write_bytes(b"MATLAB 5.0 MAT-file" + bytes(40))
     with pytest.raises(base.ReaderError, match=r"meta.mat.*fetch it again"):
         imagenet_labels.read(tmp_path, tmp_path)
+    (kit / "meta.mat").write_bytes(bytes(2**20 + 1))
+    with pytest.raises(base.ReaderError, match=r"meta.mat: has 1048577 bytes, more than"):
+        imagenet_labels.read(tmp_path, tmp_path)
 
 
 HEADER = "ImageID,Source,LabelName,Confidence\n"

@@ -164,6 +164,23 @@ def test_the_files_may_be_packed(release):
         list(visual_genome.read_images(release, release))
 
 
+def test_packed_files_that_are_bombs_or_locked_are_named(tmp_path):
+    bomb = b"[" + bytes(2_000_000) + b"]"
+    (tmp_path / "bomb.json.gz").write_bytes(gzip.compress(bomb))
+    for name in ("bomb.json.zip", "locked.json.zip"):
+        with zipfile.ZipFile(tmp_path / name, "w", zipfile.ZIP_DEFLATED) as archive:
+            archive.writestr("a.json", bomb if name.startswith("bomb") else "[]")
+    for name in ("bomb.json.gz", "bomb.json.zip"):
+        with pytest.raises(base.ReaderError, match=f"{name}: unpacks to more than"):
+            base.read_packed(tmp_path / name)
+    data = bytearray((tmp_path / "locked.json.zip").read_bytes())
+    for signature, place in ((b"PK\3\4", 6), (b"PK\1\2", 8)):
+        data[data.index(signature) + place] |= 1  # "encrypted"
+    (tmp_path / "locked.json.zip").write_bytes(data)
+    with pytest.raises(base.ReaderError, match="locked.json.zip: .*encrypted"):
+        base.read_packed(tmp_path / "locked.json.zip")
+
+
 @pytest.mark.parametrize(
     "value, names",
     [
