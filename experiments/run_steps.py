@@ -108,5 +108,12 @@ def evaluating(settings: Any, *, script: str, module: str) -> Iterator[runs.RunD
 
 
 def command(script: str) -> str:
-    """The command line that runs a script with the flags it was given."""
-    return shlex.join(["python", "-m", script, *sys.argv[1:]])
+    """The command line that runs a script with the flags it was given.
+
+    Args:
+        script: named where none of ours was started, as in a test.
+    """
+    # One script evaluates the runs of another: the flags are those of the one that was started.
+    spec = getattr(sys.modules["__main__"], "__spec__", None)
+    started = spec.name if spec and spec.name.startswith("experiments.") else script
+    return shlex.join(["python", "-m", started, *sys.argv[1:]])
