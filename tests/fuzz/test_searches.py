@@ -199,7 +199,7 @@ def test_a_search_names_what_is_damaged(whole, command, file):
             check(ask, folder, file)
             assert [path.name for path in pathlib.Path(parent).iterdir()] == ["copy"]
 
-    run(60, survives, data=st.data())
+    run(20, survives, data=st.data())
 
 
 @pytest.mark.parametrize("command", ["images", SENTENCES, "phrases"])
