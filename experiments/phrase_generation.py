@@ -47,6 +47,7 @@ class PhraseGenerator:
         run = runs.load(run_dir, which)
         kinds = {"image_size": int, "central_fraction": (int, float)}
         untrusted.need(run.preprocessing, kinds, f"{run_dir}: preprocessing.json")
+        run.need_backbone()
         self.embedder: keras.Model = phrase_generator.embedder(run.model)
         if output_space == "large":
             path = runs.RunDirectory(run_dir).path / phrase_report.INDEX

@@ -87,6 +87,7 @@ class Searcher:
             RunError: if a file of the run is missing.
         """
         self.run = runs.load(run_dir, which)
+        self.run.need_backbone()
         how = self.run.preprocessing
         try:
             untrusted.need(how, {"longest_side": int, "tfidf": dict}, "preprocessing.json")

@@ -95,12 +95,15 @@ def listdir(path: str | os.PathLike) -> list[str]:
     """The names in a folder, sorted.
 
     Raises:
-        OSError: if it is no folder.
+        OSError: if it is no folder, or has a name that leads out of it: object stores take any.
     """
     if not is_remote(path):
         return sorted(os.listdir(path))
     with as_os_error(path):
-        return sorted(system_of(path).listdir(os.fspath(path)))
+        names = sorted(filter(None, system_of(path).listdir(os.fspath(path))))
+    if wrong := [name for name in names if name in (".", "..") or "/" in name or "\0" in name]:
+        raise OSError(errno.EINVAL, f"holds {wrong[0]!r:.80}, no file's name", os.fspath(path))
+    return names
 
 
 def absolute(path: str | os.PathLike) -> str:

@@ -109,6 +109,7 @@ def _check(run: runs.Run) -> None:
     if not isinstance(inputs, dict) or not hasattr(logits, "shape"):
         raise runs.RunError("model_best.keras: is no classifier of pairs; use a run of "
                             "train_classic or train_metric")  # fmt: skip
+    run.need_backbone()
     if logits.shape[-1] != len(run.labels):
         raise runs.RunError(f"labels.json: {len(run.labels)} labels for a model of "
                             f"{logits.shape[-1]} classes")  # fmt: skip

@@ -95,3 +95,13 @@ def test_unknown_schemes_and_lost_slashes_make_no_local_folder(tmp_path, monkeyp
         filesystem.must_be_local("ram://x", "it is mapped")
     filesystem.must_be_local(tmp_path, "it is mapped")
     assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("name", ["..", "../up", "/etc"])
+def test_no_name_of_a_remote_folder_leads_out_of_it(tmp_path, monkeypatch, name):
+    system = type(filesystem.system_of("ram://x"))
+    monkeypatch.setattr(system, "listdir", lambda self, path: ["", "a", name])
+    monkeypatch.setattr(filesystem, "isdir", lambda path: True)
+    with pytest.raises(OSError, match="no file's name"):
+        filesystem.download_tree("ram://x", tmp_path / "copy")
+    assert list((tmp_path / "copy").iterdir()) == []

@@ -178,3 +178,9 @@ def test_what_never_ends_is_not_opened(tmp_path, kind):
     ):  # fmt: skip
         with pytest.raises((untrusted.DamagedError, OSError), match="a.keras.*no regular file"):
             read(path)
+
+
+@pytest.mark.parametrize("content", [[], ["a"], "a", 7, None])
+def test_what_has_no_fields_is_named(content):
+    with pytest.raises(untrusted.DamagedError, match="x.json: holds .*no object"):
+        untrusted.need(content, {"a": int}, "x.json")

@@ -67,7 +67,9 @@ class WordVectors:
             limit: only the first `limit` words count as known.
         """
         self._vectors = vectors
-        self.words: tuple[str, ...] = tuple(vectors.index_to_key[:limit])
+        # gensim keeps the first of words that stand twice, and leaves a hole for each other one.
+        words = (word for word in vectors.index_to_key[:limit] if word in vectors.key_to_index)
+        self.words: tuple[str, ...] = tuple(words)
         self._known = frozenset(self.words)
 
     @property

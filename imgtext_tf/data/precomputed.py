@@ -127,7 +127,9 @@ def read_scan_vocabulary(path: str | os.PathLike) -> Vocabulary:
         CaptionError: if the file is no such vocabulary.
     """
     try:
-        ids = untrusted.read_json(path)["word2idx"]
+        content = untrusted.read_json(path)
+        untrusted.need(content, {"word2idx": dict}, path)
+        ids = content["word2idx"]
         untrusted.need(ids, dict.fromkeys(ids, int), "word2idx")
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CaptionError(f"{path}: is no vocabulary of SCAN: {error}") from error

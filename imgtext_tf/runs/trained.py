@@ -44,6 +44,19 @@ class Run:
         """What the logits are divided by before the softmax; 1 where nothing was fitted."""
         return float(self.calibration.get("temperature", 1.0))
 
+    def need_backbone(self) -> None:
+        """Sees that the model takes pixels where it looks at images.
+
+        Raises:
+            RunError: if it takes what a backbone made of them, and the run has none.
+        """
+        inputs = self.model.input if isinstance(self.model.input, dict) else {}
+        for name in {"image_features", "regions"} & set(inputs):
+            raise RunError(
+                f"backbone.keras is missing beside a model of {name}, so that it cannot see "
+                "images: copy it from where the run was trained"
+            )
+
 
 def load(run_dir: str | os.PathLike, which: str = "best") -> Run:
     """Loads the model of a run without its script.

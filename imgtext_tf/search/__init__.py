@@ -66,9 +66,14 @@ def load(directory: str | os.PathLike, *, mmap: bool = False) -> Index:
         mmap: leave the vectors in their file and read what a search needs, where the back end can.
 
     Raises:
-        SearchError: if there is no whole index, or its back end is not installed.
+        SearchError: naming the folder, if it has no whole index, or its back end is not here.
     """
-    return load_index(_kind(read_description(directory)["backend"]), directory, mmap=mmap)
+    backend = read_description(directory)["backend"]
+    try:
+        return load_index(_kind(backend), directory, mmap=mmap)
+    except SearchError as error:
+        named = os.fspath(directory) in str(error)
+        raise error if named else SearchError(f"{directory}: {error}") from None
 
 
 def available(backend: str) -> bool:

@@ -83,6 +83,8 @@ def need(content: Mapping[str, Any], kinds: Mapping[str, type | tuple], path: ob
     Raises:
         DamagedError: naming the file and the field.
     """
+    if not isinstance(content, Mapping):
+        raise DamagedError(f"{path}: holds {content!r:.80}, no object with fields")
     for name, kind in kinds.items():
         if name not in content:
             raise DamagedError(f"{path}: lacks the field {name!r}")

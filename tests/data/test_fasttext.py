@@ -148,6 +148,14 @@ def vec_file(tmp_path):
     return path
 
 
+def test_of_a_word_that_stands_twice_the_first_counts(tmp_path):
+    path = tmp_path / "twice.vec"
+    path.write_text("4 2\ndog 1 2\ndog 9 9\ncat 3 4\ndog 8 8\n")
+    loaded = load_vectors(path)
+    assert loaded.words == ("dog", "cat")
+    assert [loaded.vector(word).tolist() for word in loaded.words] == [[1, 2], [3, 4]]
+
+
 def test_vec_files_have_no_ngrams(vec_file, caplog):
     vectors = load_vectors(vec_file)
     assert vectors.words == ("dog", "cat", "straße")
