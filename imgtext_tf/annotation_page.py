@@ -198,8 +198,7 @@ def voting_page(items: Sequence[Item], *, annotator: str, kit: str) -> str:
     if len(set(numbers)) < len(numbers):
         raise ValueError("two items have one number")
     texts = CLASS_TEXTS | {UNSURE: UNSURE_TEXT}
-    data = {"kit": kit, "annotator": annotator, "items": numbers, "labels": list(texts)}
-    data = json.dumps(data)
+    data = json.dumps({"kit": kit, "annotator": annotator, "items": numbers, "labels": list(texts)})
     articles = []
     for item in items:
         choices = "".join(
