@@ -12,8 +12,6 @@ from gensim.models import KeyedVectors
 from imgtext_tf import untrusted
 from imgtext_tf.data import fasttext, vector_files
 
-_FASTTEXT = (793712314).to_bytes(4, "little")  # how its binary files begin
-
 
 def load_vectors(path: str) -> Mapping[str, np.ndarray]:
     """Word vectors: a text file, fastText's `.bin`, or word2vec's (such as GoogleNews').
@@ -25,10 +23,10 @@ def load_vectors(path: str) -> Mapping[str, np.ndarray]:
     if path.endswith((".bin", ".bin.gz")):
         try:
             with (gzip.open if path.endswith(".gz") else open)(path, "rb") as file:
-                is_fasttext = file.read(4) == _FASTTEXT
+                first = int.from_bytes(file.read(4), "little")
         except (EOFError, gzip.BadGzipFile, zlib.error) as error:
             raise ValueError(f"{path}: is no gzip file, or damaged ({error})") from None
-        if not is_fasttext:
+        if first != vector_files.FASTTEXT_MAGIC:
             return _word2vec(path)
     loaded = fasttext.load_vectors(path)
     return {word: loaded.vector(word) for word in loaded.words}

@@ -17,7 +17,7 @@ from imgtext_tf import untrusted
 _LONGEST_LINE, _LONGEST_WORD, _LONGEST_NGRAM = 2**20, 2**16, 50
 _CHUNK = 2**20
 _EXPANSION = 20
-_MAGIC = 793712314  # of Facebook's files since 2017
+FASTTEXT_MAGIC = 793712314  # the first four bytes of its files since 2017
 
 
 def open_text(path: Path) -> BinaryIO:
@@ -86,7 +86,7 @@ def check_binary(path: str | os.PathLike) -> None:
             return struct.unpack(form, file.read(struct.calcsize(form)))
 
         first, second = unpack("=2i")
-        new = first == _MAGIC
+        new = first == FASTTEXT_MAGIC
         dim = unpack("=2i")[0] if new else first
         numbers = unpack("=10i")
         bucket, shortest, longest = numbers[6:9]
