@@ -121,6 +121,17 @@ def test_a_second_process_is_kept_out_until_the_first_is_dead(run):
         pass
 
 
+@pytest.mark.parametrize("name", ["lock", "log.txt"])
+def test_a_link_out_of_the_directory_is_not_written_through(run, tmp_path, name):
+    outside = tmp_path / "outside"
+    outside.write_text("kept")
+    run.path.mkdir()
+    (run.path / name).symlink_to(outside)
+    with pytest.raises(runs.RunError, match=f"{name}: is a symbolic link"), run.locked():
+        pass
+    assert outside.read_text() == "kept"
+
+
 def test_load_gives_the_model_back_without_its_script(run, tmp_path, monkeypatch):
     (tmp_path / f"{MODULE}.py").write_text(SOURCE)
     monkeypatch.syspath_prepend(tmp_path)

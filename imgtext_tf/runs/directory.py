@@ -62,12 +62,19 @@ class RunDirectory:
         file `lock` only names the owner.
 
         Raises:
-            RunError: if another process holds the lock.
+            RunError: if another process holds the lock, or a link leads out of the directory.
         """
         if self._lock is not None:
             yield self
             return
         self.path.mkdir(parents=True, exist_ok=True)
+        # Both are opened in place; all else is written beside its path and moved there.
+        for name in ("lock", "log.txt"):
+            if (self.path / name).is_symlink():
+                raise RunError(
+                    f"{self.path / name}: is a symbolic link, through which a file elsewhere would "
+                    "be written; remove it"
+                )
         with open(self.path / "lock", "a+", encoding="utf-8") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
