@@ -164,7 +164,7 @@ def _retrieval_images(run: runs.Run, batch_size: int) -> Embed:
 
 def _matching_texts(run: runs.Run, batch_size: int) -> Embed:
     """One row a sentence: id of its own where the records have them, else record#number."""
-    vocabulary, limits = Vocabulary(run.vocabulary), run.preprocessing
+    vocabulary, limits = Vocabulary(run.words), run.preprocessing
     untrusted.need(limits, {"tokens": str, "max_words": int}, "preprocessing.json")
 
     def embed(reader: shards.ShardReader, rows: np.ndarray) -> tuple[list[str], np.ndarray]:

@@ -111,6 +111,8 @@ def run(settings: Settings) -> dict[str, Any]:
             script="experiments.evaluate_zero_shot",
             module=query_encoder.__name__,
         )
+        # A backbone without weights is drawn here.
+        training.set_seed(settings.seed, settings.deterministic)
         splits = settings.splits or (settings.eval_split,)
         opened = fusion_data.open_photos(fusion, labels, splits=splits)
         photos = fusion_data.Photos.joined(list(opened.values()))

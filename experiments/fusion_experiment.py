@@ -51,6 +51,8 @@ def run(settings: Settings) -> dict[str, Any]:
             module=fusion_classifier.__name__,
             may_change={*runs.MAY_CHANGE, "data_dir", "verify", "seeds"} - {"max_steps"},
         )
+        # A backbone without weights is drawn here.
+        training.set_seed(settings.seed, settings.deterministic)
         photos = fusion_data.open_photos(settings, labels)
         phrases = {
             name: Phrases(settings, labels.terms, name)

@@ -72,7 +72,7 @@ def load(settings: Settings) -> Start:
         sentences = model.get_layer("text_encoder").get_layer("sentences")
         sentences.compact = not settings.jit_compile
     return Start(
-        model, encoder, text.Vocabulary(run.vocabulary), run.preprocessing["ngrams"], run.labels
+        model, encoder, text.Vocabulary(run.words), run.preprocessing["ngrams"], run.labels
     )
 
 

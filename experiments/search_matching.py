@@ -70,7 +70,7 @@ class Searcher:
                 "only a run on images can search photos"
             )
         self.model = run.model
-        self._vocabulary = Vocabulary(run.vocabulary)
+        self._vocabulary = Vocabulary(run.words)
         self._preprocessing = run.preprocessing
         kinds = {"tokens": str, "max_words": int, "image_size": (int, list)}
         kinds["central_fraction"] = (int, float)

@@ -74,7 +74,7 @@ class _Served(tf.Module):
         if "image" in run.model.input:
             self.inputs["image"] = tf.TensorSpec([None], tf.string, "image")
         if "word_ids" in run.model.input:
-            self._vocabulary = Vocabulary(run.vocabulary)
+            self._vocabulary = Vocabulary(run.words)
             # The SavedModel keeps the table that its owner holds.
             self._table = self._vocabulary.lookup_table()
             self.inputs["sentences"] = tf.TensorSpec([None, None], tf.string, "sentences")

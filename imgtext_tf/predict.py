@@ -162,7 +162,7 @@ class Classifier:
         self._logits_of = evaluation.forward(run.model)
         self._abstain_below = abstain_below
         self._batch_size = batch_size
-        self._vocabulary = Vocabulary(run.vocabulary)
+        self._vocabulary = Vocabulary(run.words)
         # A vocabulary of another language would make every text of that language suspicious.
         self._known = (
             frozenset(run.vocabulary) if language.is_english_vocabulary(run.vocabulary) else None

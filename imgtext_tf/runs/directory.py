@@ -18,6 +18,7 @@ import keras
 import numpy as np
 
 from imgtext_tf import filesystem, mirror, run_log, untrusted
+from imgtext_tf.runs import files
 from imgtext_tf.runs.files import RunError, atomic_path, read_json, save_model, write_json
 from imgtext_tf.runs.machine import environment
 from imgtext_tf.runs.saved_settings import MAY_CHANGE, compare, read_settings
@@ -70,11 +71,7 @@ class RunDirectory:
         self.path.mkdir(parents=True, exist_ok=True)
         # Both are opened in place; all else is written beside its path and moved there.
         for name in ("lock", "log.txt"):
-            if (self.path / name).is_symlink():
-                raise RunError(
-                    f"{self.path / name}: is a symbolic link, through which a file elsewhere would "
-                    "be written; remove it"
-                )
+            files.refuse_link(self.path / name)
         with open(self.path / "lock", "a+", encoding="utf-8") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -281,14 +278,14 @@ class RunDirectory:
         Raises:
             RunError: if there are checkpoints but none is readable.
         """
-        files = self._checkpoint_files()
-        for path in files:
+        found = self._checkpoint_files()
+        for path in found:
             try:
                 arrays = untrusted.load_npz(path)
                 return untrusted.parse_json(str(arrays.pop("state"))), arrays
             except (OSError, ValueError, KeyError) as error:
                 logger.warning("%s is damaged (%s): trying the one before it", path, error)
-        if files:
+        if found:
             raise RunError(f"no checkpoint in {self.checkpoints} is readable: delete the folder "
                            "to start this run anew")  # fmt: skip
         return None

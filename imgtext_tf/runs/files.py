@@ -116,6 +116,17 @@ def read_words(path: str | os.PathLike) -> tuple[str, ...]:
     return tuple(words)
 
 
+def refuse_link(path: Path) -> None:
+    """Sees that writing to a path changes no file elsewhere.
+
+    Raises:
+        RunError: if it is a symbolic link.
+    """
+    if path.is_symlink():
+        raise RunError(f"{path}: is a symbolic link, through which a file elsewhere would be "
+                       "written; remove it")  # fmt: skip
+
+
 def save_model(model: keras.Model, path: str | os.PathLike) -> None:
     """Saves a model as a `.keras` file, atomically."""
     with atomic_path(path) as temporary:

@@ -44,6 +44,19 @@ class Run:
         """What the logits are divided by before the softmax; 1 where nothing was fitted."""
         return float(self.calibration.get("temperature", 1.0))
 
+    @property
+    def words(self) -> tuple[str, ...]:
+        """The vocabulary of a model that reads single words.
+
+        Raises:
+            RunError: if one of them holds white space.
+        """
+        for word in self.vocabulary:
+            if word.split() != [word]:
+                raise RunError(f"vocabulary.txt: {word!r:.80} is no word: copy it again from where "
+                               "the run was trained")  # fmt: skip
+        return self.vocabulary
+
     def need_backbone(self) -> None:
         """Sees that the model takes pixels where it looks at images.
 

@@ -85,6 +85,13 @@ def test_files_that_do_not_fit_the_model_are_named(run_dir, tmp_path):
             predict.load(copy)
 
 
+def test_a_word_with_white_space_is_named(run_dir, tmp_path):
+    copy = pathlib.Path(shutil.copytree(run_dir, tmp_path / "run"))
+    (copy / "vocabulary.txt").write_bytes(b"dog\n\rcat\n")
+    with pytest.raises(runs.RunError, match=r"vocabulary.txt: '\\rcat' is no word"):
+        predict.load(copy)
+
+
 def test_no_code_of_a_model_file_is_run(tmp_path):
     image = keras.Input([8, 8, 3])
     lambdas = keras.Model(image, keras.layers.Lambda(lambda x: 2 * x)(image))
