@@ -162,7 +162,9 @@ def _term_model(
         )
         # 1 - cos: the distance that the photos are compared by.
         loss = {"embedding": keras.losses.CosineSimilarity()}
-        model.compile(optimizer=optimizers.LazyAdam(settings.learning_rate), loss=loss)
+        # Named: Keras would count the optimizers that the process has made.
+        optimizer = optimizers.LazyAdam(settings.learning_rate, name="lazy_adam")
+        model.compile(optimizer=optimizer, loss=loss)
     folder = runs.RunDirectory(os.path.join(settings.run_dir, "terms", phrase_set))
     outcome = training.fit(
         model,

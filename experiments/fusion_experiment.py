@@ -214,8 +214,9 @@ def _build_model(
         normalize=settings.normalize,
         seed=seed,
     )
+    # Named, as the layers are: Keras would count the models that the process has built.
     optimizer = keras.optimizers.Adam(
-        settings.learning_rate, weight_decay=settings.weight_decay or None
+        settings.learning_rate, weight_decay=settings.weight_decay or None, name="adam"
     )
     return fusion_classifier.compile_classifier(model, optimizer, several_labels=several)
 

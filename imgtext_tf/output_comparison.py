@@ -1,8 +1,8 @@
 """Are two output folders of one command the same, bit for bit?
 
 Files are compared byte by byte, but for what differs between any two runs of a command: clocks,
-process ids and the folder's own name. Of those the content is compared: all arrays of checkpoints
-and `.keras` models, JSON without its times. Of checkpoints and mining pools the newest counts.
+process ids and the folder's own name. Of those the content is compared: all arrays of `.npz` files
+and `.keras` models, JSON and arrays without their times. Of checkpoints and mining pools the newest counts.
 """
 
 from __future__ import annotations
@@ -66,8 +66,8 @@ def differences(one: str | os.PathLike, other: str | os.PathLike) -> list[str]:
 
 
 def _reader(name: str) -> Callable[[pathlib.Path, str], Iterator[tuple[str, Any]]] | None:
-    if name.endswith("checkpoint/newest"):
-        return _checkpoint
+    if name.endswith(("checkpoint/newest", ".npz")):
+        return _arrays
     if name.endswith(".keras"):
         return _keras
     return _json if name.endswith(".json") else None
@@ -87,12 +87,12 @@ def _unequal(one: dict[str, Any], other: dict[str, Any]) -> Iterator[str]:
             yield f"{key} is {a!r:.60} and {b!r:.60}"
 
 
-def _checkpoint(path: pathlib.Path, folder: str) -> Iterator[tuple[str, Any]]:
+def _arrays(path: pathlib.Path, folder: str) -> Iterator[tuple[str, Any]]:
     with np.load(path, allow_pickle=False) as arrays:
         for name in arrays.files:
-            if name == "state":
+            if name == "state":  # JSON, of checkpoints
                 yield from _flat("state", untrusted.parse_json(str(arrays[name])))
-            else:
+            elif not _CLOCKS.search(name):
                 yield name, arrays[name]
 
 

@@ -74,9 +74,11 @@ def fusion_classifier(
         ]
     hidden = _fused(parts, fusion, fc_units[0] if fc_units else num_labels)
     for number, units in enumerate(fc_units, 1):
-        drop = keras.layers.Dropout(dropout, seed=None if seed is None else seed + number)
+        drop = keras.layers.Dropout(
+            dropout, seed=None if seed is None else seed + number, name=f"fc{number}_dropout"
+        )
         hidden = keras.layers.Dense(units, activation="relu", name=f"fc{number}")(drop(hidden))
-    hidden = keras.layers.Dropout(dropout, seed=seed)(hidden)
+    hidden = keras.layers.Dropout(dropout, seed=seed, name="logits_dropout")(hidden)
     logits = keras.layers.Dense(num_labels, dtype="float32", name="logits")(hidden)
     return keras.Model(inputs, {"logits": logits}, name="fusion_classifier")
 

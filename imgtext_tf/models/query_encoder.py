@@ -53,7 +53,7 @@ def query_encoder(
         bag = layers.AttentionPooling(attention_units or gram_dim, name="attention")(grams, real)
     else:
         bag = layers.BagPooling(root=pooling == "sqrtn", name="bag")(grams, real)
-    bag = keras.layers.Dropout(dropout, seed=seed)(bag)
+    bag = keras.layers.Dropout(dropout, seed=seed, name="bag_dropout")(bag)
     # No bias: a text without words stays at zero.
     vector = keras.layers.Dense(dim, use_bias=False, dtype="float32", name="project")(bag)
     unit = keras.layers.UnitNormalization(dtype="float32", name="unit")(vector)

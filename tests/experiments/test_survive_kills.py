@@ -110,6 +110,7 @@ def test_outputs_are_equal_but_for_clocks_and_their_own_name(tmp_path):
         result["model_sha256"] = f"{hash(name):x}"
         (folder / "result.json").write_text(json.dumps(result))
         (folder / "log.txt").write_text(name)
+        np.savez(folder / "predictions.npz", logits=np.ones(2), seconds=hash(name))
     (tmp_path / "one" / "run" / "checkpoint" / "step-000000003.npz").write_bytes(b"older")
     one, two = tmp_path / "one", tmp_path / "two"
     for name, first, second in (("one", 140, 150), ("two", 88, 7)):
@@ -126,11 +127,13 @@ def test_outputs_are_equal_but_for_clocks_and_their_own_name(tmp_path):
     a = np.array([1, 1, np.nextafter(np.float64(1), 2)])
     np.savez(two / "run" / "checkpoint" / "step-000000005.npz", state=state, a=a)
     (two / "run" / "result.json").write_text('{"metrics": {"x": 1.0}, "file": "?"}')
+    np.savez(two / "run" / "predictions.npz", logits=np.zeros(2), seconds=0)
     (two / "run" / "more").touch()
     found = output_comparison.differences(one, two)
     assert [line.split(" ")[0:2] for line in found] == [
         ["run/checkpoint/newest:", "a"],
         ["run/more:", "only"],
+        ["run/predictions.npz:", "logits"],
         ["run/result.json:", "/file"],
         ["run/result.json:", "/metrics/x"],
     ]
