@@ -75,11 +75,11 @@ class Searcher:
         kinds = {"tokens": str, "max_words": int, "image_size": (int, list)}
         kinds["central_fraction"] = (int, float)
         untrusted.need(self._preprocessing, kinds, f"{run_dir}: preprocessing.json")
-        tokens, max_words = self._preprocessing["tokens"], self._preprocessing["max_words"]
-        if tokens not in TOKENS or max_words < 1:
+        tokens = self._preprocessing["tokens"]
+        if tokens not in TOKENS:
             raise runs.RunError(
-                f"{run_dir}: preprocessing.json has {max_words} words of {tokens!r:.80}, which no "
-                "run of ours has: copy it again from where the run was trained"
+                f"{run_dir}: preprocessing.json has tokens {tokens!r:.80}, which no run of ours "
+                "has: copy it again from where the run was trained"
             )
         self.digest = filesystem.sha256_of(runs.RunDirectory(run_dir).model_file("best"))
 

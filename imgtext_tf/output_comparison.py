@@ -2,7 +2,8 @@
 
 Files are compared byte by byte, but for what differs between any two runs of a command: clocks,
 process ids and the folder's own name. Of those the content is compared: all arrays of `.npz` files
-and `.keras` models, JSON and arrays without their times. Of checkpoints and mining pools the newest counts.
+and `.keras` models, JSON and arrays without their times. Of checkpoints and mining pools the newest
+counts.
 """
 
 from __future__ import annotations

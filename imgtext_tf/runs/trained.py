@@ -17,6 +17,7 @@ from imgtext_tf.runs.files import RunError, read_json, read_words
 from imgtext_tf.runs.saved_settings import read_settings
 
 _LARGEST_SIDE = 8192  # pixels of what a model sees; a file that says more would fill the memory
+_MOST_WORDS = 2**20  # the same of a text's sentences and of their words
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,12 +50,17 @@ class Run:
         """The vocabulary of a model that reads single words.
 
         Raises:
-            RunError: if one of them holds white space.
+            RunError: if one of them holds white space, or the model has vectors of more or fewer.
         """
         for word in self.vocabulary:
             if word.split() != [word]:
                 raise RunError(f"vocabulary.txt: {word!r:.80} is no word: copy it again from where "
                                "the run was trained")  # fmt: skip
+        # A row for each word, for padding and for unknown ones.
+        tables = [weight for weight in self.model.weights if weight.name == "table"]
+        for rows in {table.shape[0] - 2 for table in tables} - {len(self.vocabulary)}:
+            raise RunError(f"vocabulary.txt: {len(self.vocabulary)} words for a model of {rows}: "
+                           "copy it again from where the run was trained")  # fmt: skip
         return self.vocabulary
 
     def need_backbone(self) -> None:
@@ -100,6 +106,10 @@ def load(run_dir: str | os.PathLike, which: str = "best") -> Run:
         if not isinstance(content, dict):
             raise RunError(f"{file} holds no JSON object")
     _check_images(preprocessing, run.preprocessing_file)
+    for name in {"max_words", "max_sentences"} & preprocessing.keys():
+        if type(preprocessing[name]) is not int or not 1 <= preprocessing[name] <= _MOST_WORDS:
+            raise RunError(f"{run.preprocessing_file}: {name} is {preprocessing[name]!r:.80}: copy "
+                           "it again from where the run was trained")  # fmt: skip
     temperature = calibration.get("temperature", 1.0)
     if not isinstance(temperature, float | int) or not 0 < temperature < float("inf"):
         raise RunError(f"{run.calibration_file}: the temperature is {temperature!r:.80}")

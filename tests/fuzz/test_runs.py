@@ -12,7 +12,7 @@ import pytest
 from hypothesis import strategies as st
 
 from experiments import predict_relations
-from imgtext_tf import encoders, predict, relations, runs, untrusted
+from imgtext_tf import encoders, layers, predict, relations, runs, untrusted
 from imgtext_tf.models import relation_classifier
 from tests.fuzz.damage import damaged
 from tests.fuzz.test_images import BOMBS, IMAGES
@@ -73,6 +73,7 @@ def test_files_that_do_not_fit_the_model_are_named(run_dir, tmp_path):
         ("preprocessing.json", {"image_size": 10**9, "central_fraction": 1.0}, "not those of"),
         ("preprocessing.json", {"image_size": 8}, "central_fraction"),
         ("preprocessing.json", [], "no JSON object"),
+        ("preprocessing.json", {"max_words": 10**30}, "max_words is 1000"),
         ("calibration.json", {"temperature": 0}, "temperature"),
         ("calibration.json", {"temperature": "x"}, "temperature"),
         ("settings.json", {"module": "antigravity", "settings": {}}, "none of the package's"),
@@ -90,6 +91,15 @@ def test_a_word_with_white_space_is_named(run_dir, tmp_path):
     (copy / "vocabulary.txt").write_bytes(b"dog\n\rcat\n")
     with pytest.raises(runs.RunError, match=r"vocabulary.txt: '\\rcat' is no word"):
         predict.load(copy)
+
+
+def test_a_vocabulary_of_another_model_is_named():
+    ids = keras.Input([3], dtype="int32")
+    model = keras.Model(ids, layers.WordEmbedding(4, 2)(ids))
+    assert runs.Run(model, ("dog", "cat"), (), {}, {}).words == ("dog", "cat")
+    for words in ((), ("dog",), ("dog", "cat", "sea")):
+        with pytest.raises(runs.RunError, match=f"{len(words)} words for a model of 2"):
+            _ = runs.Run(model, words, (), {}, {}).words
 
 
 def test_no_code_of_a_model_file_is_run(tmp_path):
