@@ -29,6 +29,7 @@ from experiments import (
     retrieval_flags,
     settings_flags,
 )
+from imgtext_tf import training
 from imgtext_tf.data import shards
 
 MODELS = ("relations", "matching", "phrases", "retrieval")
@@ -70,6 +71,7 @@ def run(settings: Settings) -> str:
         ShardError: if the data set is damaged, or a worker failed.
         FeatureError: if the folder holds other features.
     """
+    training.set_seed(0)  # of a backbone without weights
     runner = settings.shard_runner()
     manifest = shards.verify(settings.data_dir, level=settings.verify)
     readers = {split: shards.ShardReader(settings.data_dir, split) for split in manifest["splits"]}

@@ -125,7 +125,8 @@ class Prototypes:
                 self.save(local)
             return
         path = pathlib.Path(path)
-        temporary = path.with_name(f".tmp-{os.getpid()}-{path.name}")
+        # Always the same name, so that the next call replaces what a killed one left.
+        temporary = path.with_name(f".tmp-{path.name}")
         try:
             with open(temporary, "wb") as file:
                 np.savez(
