@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from absl import app, logging
 
 from experiments import phrase_report, settings_flags
-from experiments.phrase_generation import PhraseGenerator
+from experiments.phrase_generation import PhraseGenerator, index_settings
 from imgtext_tf import prototypes, runs, search
 from imgtext_tf.data import queries
 
@@ -55,7 +55,7 @@ def run(settings: Settings, paths: Sequence[str] = ()) -> int:
             if phrase not in found:
                 raise ValueError(f"{phrase!r} is no phrase of {settings.run_dir}")
             found.remove(phrase)
-        saved = runs.read_settings(run_dir.settings_file)["settings"]
+        saved = index_settings(run_dir)
         least = saved["prototype_images"]
         if paths:
             phrase = queries.normal_query(settings.add)

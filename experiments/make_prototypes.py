@@ -28,6 +28,7 @@ from experiments import (
     phrase_report,
     settings_flags,
 )
+from experiments.phrase_generation import index_settings
 from experiments.phrase_prototypes import PrototypeTask
 from imgtext_tf import filesystem, prototypes, runs, search
 from imgtext_tf.data import embeddings, runners, shards
@@ -63,9 +64,7 @@ def run(settings: Settings) -> prototypes.Prototypes:
     """
     runner = settings.shard_runner()
     run_dir = runs.RunDirectory(settings.run_dir)
-    saved = runs.read_json(run_dir.settings_file)["settings"]
-    if "prototype_images" not in saved:
-        raise runs.RunError(f"{settings.run_dir}: is no run of train_phrases")
+    saved = index_settings(run_dir)
     exported = embeddings.EmbeddingShards(settings.embeddings_dir)
     count = len(shards.load_manifest(settings.data_dir)["splits"][settings.split]["shards"])
     if exported.count != count:

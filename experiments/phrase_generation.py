@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from typing import Any
 
 import keras
 import numpy as np
@@ -103,6 +104,22 @@ class PhraseGenerator:
             [(name, float(score)) for name, score in zip(names, scores, strict=True) if name]
             for names, scores in zip(found.ids, found.scores, strict=True)
         ]
+
+
+def index_settings(run_dir: runs.RunDirectory) -> dict[str, Any]:
+    """The settings of a run of train_phrases, of which its phrases' index was built.
+
+    Raises:
+        RunError: if they are missing or none of such a run.
+    """
+    saved = runs.read_settings(run_dir.settings_file)["settings"]
+    least, backend = saved.get("prototype_images"), saved.get("backend")
+    if type(least) is not int or least < 0 or backend not in search.BACKENDS:
+        raise runs.RunError(
+            f"{run_dir.settings_file}: {least!r:.80} images a prototype, search {backend!r:.80}: "
+            "is no run of train_phrases, or damaged"
+        )
+    return saved
 
 
 def output_space(run_dir: str, size: str) -> tuple[list[str], np.ndarray]:

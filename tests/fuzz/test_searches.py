@@ -236,3 +236,13 @@ def test_numbers_without_sense_are_named(whole, command, changes, tmp_path):
     content = json.loads(path.read_bytes())
     path.write_text(json.dumps(content | changes))
     check(COMMANDS[command][1], folder, "run/preprocessing.json")
+
+
+@pytest.mark.parametrize("changes", [{"backend": float("nan")}, {"prototype_images": "1"}])
+def test_settings_of_no_phrase_generator_are_named(whole, changes, tmp_path):
+    folder = pathlib.Path(shutil.copytree(whole("phrases"), tmp_path / "copy"))
+    path = folder / "run" / "settings.json"
+    content = json.loads(path.read_bytes())
+    path.write_text(json.dumps(content | {"settings": content["settings"] | changes}))
+    with pytest.raises(runs.RunError, match="settings.json: .* no run of train_phrases"):
+        COMMANDS["phrases"][1](folder)
