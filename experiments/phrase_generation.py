@@ -131,7 +131,17 @@ def output_space(run_dir: str, size: str) -> tuple[list[str], np.ndarray]:
 
 
 def queries_of(run_dir: str, which: str) -> tuple[list[str], np.ndarray]:
-    """The queries of a run's softmax and their w_c: [N] str, [N, D] float32."""
+    """The queries of a run's softmax and their w_c: [N] str, [N, D] float32.
+
+    Raises:
+        RunError: if the vocabulary is another model's.
+    """
     run = runs.RunDirectory(run_dir)
-    model = untrusted.load_model(run.model_file(which))
-    return list(runs.read_words(run.vocabulary_file)), phrase_generator.query_weights(model)
+    weights = phrase_generator.query_weights(untrusted.load_model(run.model_file(which)))
+    names = list(runs.read_words(run.vocabulary_file))
+    if len(names) != len(weights):
+        raise runs.RunError(
+            f"{run.vocabulary_file}: {len(names)} queries for a model of {len(weights)}: copy it "
+            "again from where the run was trained"
+        )
+    return names, weights

@@ -238,6 +238,13 @@ def test_numbers_without_sense_are_named(whole, command, changes, tmp_path):
     check(COMMANDS[command][1], folder, "run/preprocessing.json")
 
 
+def test_queries_of_another_model_are_named(whole, tmp_path):
+    folder = pathlib.Path(shutil.copytree(whole("phrases"), tmp_path / "copy"))
+    (folder / "run" / "vocabulary.txt").write_text("dog\n")
+    with pytest.raises(runs.RunError, match="vocabulary.txt: 1 queries for a model of 4"):
+        COMMANDS["phrases"][1](folder)
+
+
 @pytest.mark.parametrize("changes", [{"backend": float("nan")}, {"prototype_images": "1"}])
 def test_settings_of_no_phrase_generator_are_named(whole, changes, tmp_path):
     folder = pathlib.Path(shutil.copytree(whole("phrases"), tmp_path / "copy"))
