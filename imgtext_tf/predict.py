@@ -129,9 +129,8 @@ def _check(run: runs.Run) -> None:
             if not fit or not 0 < fraction <= 1:
                 raise ValueError("preprocessing.json: its images are not those of the model")
         if "word_ids" in inputs:
-            untrusted.need(how, {"max_sentences": int, "max_words": int}, "preprocessing.json")
-            if "ngrams" not in how or min(how["max_sentences"], how["max_words"]) < 1:
-                raise ValueError("preprocessing.json: lacks the limits of texts, or 'ngrams'")
+            kinds = {"max_sentences": int, "max_words": int, "ngrams": object}
+            untrusted.need(how, kinds, "preprocessing.json")
     except ValueError as error:
         raise runs.RunError(f"{error}: copy the run again from where it was trained") from None
 

@@ -17,7 +17,7 @@ from imgtext_tf import untrusted
 _LONGEST_LINE, _LONGEST_WORD, _LONGEST_NGRAM = 2**20, 2**16, 50
 _CHUNK = 2**20
 _EXPANSION = 20
-FASTTEXT_MAGIC = 793712314  # the first four bytes of its files since 2017
+FASTTEXT_MAGIC = 793712314  # how binary files of fastText begin, since 2017
 
 
 def open_text(path: Path) -> BinaryIO:
