@@ -108,7 +108,7 @@ def test_tables_name_installed_flagfiles():
         ("no_dropout", {"image_dropout", "word_dropout"}),
         ("batch64", {"batch_size", "stages", "eval_every", "checkpoint_every"}),
         ("batch256", {"batch_size", "stages", "eval_every", "checkpoint_every"}),
-        ("centered", {"center_features"}),
+        ("not_centered", {"center_features"}),
     ],
 )
 def test_an_ablation_changes_what_it_names(name, changed):
