@@ -37,7 +37,8 @@ _HEAD = """# Results
 The numbers that the papers print, and those of this package's runs. A run on other data than the
 paper's stands in a column of its own, under the name of its data, and its difference from the
 paper's number is no error: data, backbone and length of training differ. "±" is the standard
-deviation over seeds. This page is written by `python -m experiments.make_tables` from
+deviation over seeds; behind the number of a single run stands 95 % of a bootstrap over its test
+pairs, in brackets. This page is written by `python -m experiments.make_tables` from
 `experiments/tables` and `experiments/results`; do not edit it."""
 
 

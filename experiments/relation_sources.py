@@ -16,18 +16,28 @@ def by_source(data: Data, split: str, arrays: Mapping[str, np.ndarray]) -> dict[
     Args:
         data: the opened data set.
         split: the pairs'.
-        arrays: `ids` [N] str, `labels` and `predicted` [N] int, of all or some pairs of the split.
+        arrays: `ids` [N] str, `labels` and `predicted` [N] int, `logits` [N, C], of all or some
+            pairs of the split.
 
     Returns:
-        `<split>/source/<source>/accuracy` and `.../pairs`.
+        `<split>/source/<source>/` and `accuracy`; `constant`, that of the source's most frequent
+        label; `accuracy_among`, where only labels that the source has are allowed, so that a
+        source is not lost by the labels of others; `pairs`.
     """
     index = data.readers[split].index
     rows = pipeline.rows_of_ids(index, arrays["ids"].tolist())
     sources = np.char.decode(index["source"][rows], "utf-8")
-    right = arrays["labels"] == arrays["predicted"]
     metrics: dict[str, float] = {}
     for source in np.unique(sources).tolist():
-        chosen = right[sources == source]
-        metrics[f"{split}/source/{source}/accuracy"] = float(chosen.mean())
-        metrics[f"{split}/source/{source}/pairs"] = float(len(chosen))
+        chosen = sources == source
+        truth = arrays["labels"][chosen]
+        labels, counts = np.unique(truth, return_counts=True)
+        among = labels[arrays["logits"][chosen][:, labels].argmax(axis=1)]
+        of_source = {
+            "accuracy": np.mean(truth == arrays["predicted"][chosen]),
+            "constant": counts.max() / len(truth),
+            "accuracy_among": np.mean(truth == among),
+            "pairs": len(truth),
+        }
+        metrics |= {f"{split}/source/{source}/{k}": float(v) for k, v in of_source.items()}
     return metrics

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import dataclasses
 import math
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -52,11 +53,7 @@ def _wide(cells: Sequence[Cell], runs: Sequence[Run], reason: str) -> str:
             lines.append([row, "printed", *(printed.get(name, "") for name in metrics)])
         names = dict.fromkeys(run.data for run in runs if run.row == row)
         for name in names:
-            values = {m: _values(cell, runs, name) for m, cell in of_row.items()}
-            texts = [
-                _spread_text(values[m], of_row[m].decimals) if values.get(m) else ""
-                for m in metrics
-            ]
+            texts = [_ours(of_row[m], runs, name) if m in of_row else "" for m in metrics]
             lines.append([row, f"ours, {name}", *texts])
         if not names and not any(printed.values()):
             lines.append([row, f"not run: {reason}", *[""] * len(metrics)])
@@ -83,7 +80,7 @@ def _numbers(cells: Sequence[Cell], runs: Sequence[Run], reason: str) -> str:
         target = cell.value if cell.corrected is None else cell.corrected
         for name in names:
             values = _values(cell, runs, name)
-            line.append(_spread_text(values, cell.decimals) if values else f"not run: {reason}")
+            line.append(_ours(cell, runs, name) or f"not run: {reason}")
             mean = mean_and_spread(values)[0] if values else None
             both = mean is not None and target is not None
             difference = f"{mean - target:+.{cell.decimals}f}" if both else ""
@@ -119,10 +116,23 @@ def _text(value: float | None, decimals: int) -> str:
     return "" if value is None else f"{value:,.{decimals}f}"
 
 
-def _spread_text(values: Sequence[float], decimals: int) -> str:
+def _ours(cell: Cell, runs: Sequence[Run], data: str) -> str:
+    """The mean and spread over seeds, or one run's number with its interval; "" without a run."""
+    values = _values(cell, runs, data)
+    if not values:
+        return ""
     mean, spread = mean_and_spread(values)
-    text = _text(mean, decimals)
-    return text if spread is None else f"{text} ± {_text(spread, decimals)} ({len(values)} seeds)"
+    text = _text(mean, cell.decimals)
+    if spread is not None:
+        return f"{text} ± {_text(spread, cell.decimals)} ({len(values)} seeds)"
+    ends = [
+        _values(dataclasses.replace(cell, metric=f"{cell.metric}_{end}"), runs, data)
+        for end in ("low", "high")
+    ]
+    if not all(ends):
+        return text
+    low, high = (_text(*end, cell.decimals) for end in ends)
+    return f"{text} ({low} to {high})"
 
 
 def _matrices(cells: Sequence[Cell], runs: Sequence[Run]) -> str:

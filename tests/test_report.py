@@ -72,6 +72,18 @@ def test_what_only_we_measure_stands_beside_no_paper(found):
     assert "| row | metric | ours |" in markdown.numbers_and_matrices(cells, [])
 
 
+def test_a_single_run_has_the_interval_over_its_test_pairs(tmp_path):
+    ends = {"test/accuracy_low": 0.6, "test/accuracy_high": 0.8}
+    write_run(tmp_path, "classic", 0, {"test/accuracy": 0.7} | ends)
+    cells = [report.Cell("classic", "test/accuracy", None, "%")]
+    text = markdown.numbers_and_matrices(cells, report.read_runs(tmp_path))
+    assert text.endswith("| classic | test/accuracy | 70.0 (60.0 to 80.0) |")
+    # Several seeds have their spread instead.
+    write_run(tmp_path, "classic", 1, {"test/accuracy": 0.8} | ends)
+    text = markdown.numbers_and_matrices(cells, report.read_runs(tmp_path))
+    assert text.endswith("| classic | test/accuracy | 75.0 ± 7.1 (2 seeds) |")
+
+
 def test_a_table_without_runs_says_so(cells):
     text = markdown.numbers_and_matrices(cells, [], reason="no GPU")
     assert text.count("not run: no GPU") == len(cells)
