@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -227,14 +228,22 @@ def class_bars_figure(
     """
     figure = Figure(figsize=(11, 3.1 * len(scores) + 0.6), dpi=_DPI, layout="constrained")
     FigureCanvasAgg(figure)
-    colours = ("#0b5fa5", "#e0a030", "#7fb2dd", "#f0d090")
+    colours: Sequence[Any] = ("#0b5fa5", "#e0a030", "#7fb2dd", "#f0d090")
+    if max(map(len, scores.values())) > len(colours):  # results on several data sets
+        colours = matplotlib.colormaps["tab20"].colors
     places = np.arange(len(class_names))
     for number, (measure, classifiers) in enumerate(scores.items(), start=1):
         axes = figure.add_subplot(len(scores), 1, number)
         width = 0.8 / len(classifiers)
         for index, (name, values) in enumerate(classifiers.items()):
             offset = (index - (len(classifiers) - 1) / 2) * width
-            axes.bar(places + offset, values, width * 0.92, label=name, color=colours[index % 4])
+            axes.bar(
+                places + offset,
+                values,
+                width * 0.92,
+                label=name,
+                color=colours[index % len(colours)],
+            )
         axes.set_xticks(places, class_names, size=8)
         axes.set_ylim(0, 1)
         axes.set_ylabel(measure)
