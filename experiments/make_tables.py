@@ -32,6 +32,12 @@ _DOCS = _HERE.parent / "docs"
 _PAGE = _DOCS / "results.md" if _DOCS.is_dir() else pathlib.Path("results.md")
 _NAME = re.compile(r"[a-z]+\d{4}/[\w.,+'() \[\]-]+")
 _SCALARS = (int, float, str)
+# Settings that may differ between the seeds of a row: seeds, folders and files, what is only looked
+# at during training.
+_OF_ONE_RUN = re.compile(
+    "^(seed|start|init_from|generator|text_encoder|backbone|vectors|cache_features|verify|strategy"
+    "|(eval|checkpoint|log)_every)$|_(dir|run|runs|sha256)$"
+)
 _HEAD = """# Results
 
 The numbers that the papers print, and those of this package's runs. A run on other data than the
@@ -70,7 +76,7 @@ def run(settings: Settings) -> str:
     Raises:
         ReportError: naming a table or result that cannot be read.
         RunError: if a folder of `add` is no finished run.
-        ValueError: if `row` is no <key>/<row>.
+        ValueError: if `row` is no <key>/<row>, or a run has other settings than the row's others.
     """
     for folder in settings.add:
         path = pathlib.Path(folder, "result.json")
@@ -164,8 +170,23 @@ def _add(result: dict[str, Any], settings: Settings) -> None:
     path = pathlib.Path(settings.results_dir, settings.row, f"{name}.json")
     if path.exists() and runs.read_json(path) != result and not settings.replace:
         raise ValueError(f"{path} is another run of these data and this seed: --replace takes it")
+    _check_settings(path, result)
     runs.write_json(path, result)
     logging.info("%s written", path)
+
+
+def _check_settings(path: pathlib.Path, result: dict[str, Any]) -> None:
+    """A row's seeds are one setting: a mean over two would be nobody's."""
+    for other in sorted(path.parent.glob(f"{path.stem.rpartition('-')[0]}-seed*.json")):
+        if other == path:
+            continue
+        ours, theirs = (one.get("settings", {}) for one in (result, runs.read_json(other)))
+        for name in sorted(ours.keys() & theirs.keys()):
+            if not _OF_ONE_RUN.search(name) and ours[name] != theirs[name]:
+                raise ValueError(
+                    f"{path.parent}: this run has {name}={ours[name]!r}, {other.name} has "
+                    f"{theirs[name]!r}; give it a row of its own, or delete the earlier files first"
+                )
 
 
 def main(argv: list[str]) -> None:

@@ -68,6 +68,28 @@ def test_a_run_is_added_to_its_row(tmp_path):
         make_tables.run(make_tables.Settings(**settings, **add))
 
 
+def test_seeds_of_a_row_have_one_setting(tmp_path):
+    def add(seed, **settings):
+        result = {"dataset": {"name": "photos"}, "seed": seed, "metrics": {"test/rsum": 1.0}}
+        settings |= {"seed": seed, "run_dir": f"run{seed}", "eval_every": 10 + seed}
+        (tmp_path / "run").mkdir(exist_ok=True)
+        (tmp_path / "run" / "result.json").write_text(json.dumps(result | {"settings": settings}))
+        (tmp_path / "tables").mkdir(exist_ok=True)
+        return make_tables.run(
+            make_tables.Settings(
+                page=str(tmp_path / "page.md"), tables_dir=str(tmp_path / "tables"),
+                results_dir=str(tmp_path / "results"), add=(str(tmp_path / "run"),),
+                row="liu2019/ours", replace=True,
+            )
+        )  # fmt: skip
+
+    add(0, learning_rate=0.1)
+    add(1, learning_rate=0.1)
+    with pytest.raises(ValueError, match="learning_rate=0.2, photos-seed0.json has 0.1"):
+        add(2, learning_rate=0.2)
+    assert not (tmp_path / "results/liu2019/ours/photos-seed2.json").exists()
+
+
 def test_the_counts_of_a_data_set_are_added(tiny_data, tmp_path):
     page = str(tmp_path / "page.md")
     settings = make_tables.Settings(
