@@ -9,6 +9,9 @@ written from what the annotators of export_annotation_kit saved:
     python -m experiments.annotator_agreement --annotations=annotations.csv --key=kit/key.csv \
         --votes=votes_ann.csv,votes_ben.csv,votes_cleo.csv
 
+With --data_dir, the data set of the pairs, those with a majority label are also written with their
+images (<run_dir>/labelled), as `build --jsonl` reads them: a test set whose truth is people's.
+
 It prints Krippendorff's alpha, the majority labels' counts, and the generated labels' precision and
 recall by single votes, as in the paper's Table 3, and by majority labels.
 
@@ -27,7 +30,7 @@ from collections.abc import Sequence
 import numpy as np
 from absl import flags, logging
 
-from experiments import common_flags, run_steps, settings_flags
+from experiments import annotated_pairs, common_flags, run_steps, settings_flags
 from imgtext_tf import annotation, figures, untrusted
 from imgtext_tf.annotation import Annotations
 from imgtext_tf.metrics import agreement, classification
@@ -38,7 +41,7 @@ flags.DEFINE_string("annotations", None, "CSV of the votes; written first where 
 flags.DEFINE_string("key", "", "key.csv of the annotation kit that --votes belong to.")
 flags.DEFINE_list("votes", [], "Files named votes_<annotator>.csv (comma-separated).")
 flags.DEFINE_list("missing", ["NA", ".", "*"], "Labels that mean no vote, beside the empty one.")
-for _name in ("run_dir", "seed"):
+for _name in ("run_dir", "seed", "data_dir", "eval_split"):
     flags.declare_key_flag(_name)
 
 
@@ -51,6 +54,8 @@ class Settings:
     key: str = ""
     votes: tuple[str, ...] = ()
     missing: tuple[str, ...] = ("NA", ".", "*")
+    data_dir: str = ""
+    eval_split: str = "test"
     seed: int = 0
 
 
@@ -66,8 +71,11 @@ def run(settings: Settings) -> dict[str, float]:
         `votes_hit/<class>`, `votes_given/<class>`, `votes_cast/<class>`, and `majority/...`.
 
     Raises:
-        AnnotationError: if a table cannot be used.
+        AnnotationError: if a table cannot be used, or the data set has not its pairs.
+        ShardError: if the data set is damaged.
     """
+    if settings.data_dir and not settings.run_dir:
+        raise annotation.AnnotationError("--data_dir needs --run_dir, where the pairs are written")
     started = time.monotonic()
     if settings.votes:
         import_votes(settings)
@@ -230,6 +238,14 @@ def _write(
             for pair, label, automatic in zip(votes.pairs, labels, votes.automatic, strict=True)
         ]
         annotation.write_table(run_dir.path / "labels.csv", ("pair", "label", "automatic"), rows)
+        if settings.data_dir:
+            count = annotated_pairs.write(
+                run_dir.path / "labelled",
+                dict(zip(votes.pairs, labels, strict=True)),
+                data_dir=settings.data_dir,
+                split=settings.eval_split,
+            )
+            logging.info("%d pairs in %s", count, run_dir.path / "labelled" / "pairs.jsonl")
         both = (majority >= 0) & (given >= 0)
         if both.any():
             matrix = classification.confusion_matrix(

@@ -5,7 +5,8 @@ r"""Evaluates the "cascade" classifier: three metric classifiers, one after the 
         --data_dir=datasets/relations --run_dir=runs/cascade
 
 The three runs come from train_metric. With --classic_run the result also holds that classifier's
-figures on the same pairs, the paired difference, and the cost of both.
+figures on the same pairs, the paired difference, and the cost of both. All runs have one seed: the
+result stands beside others of its seed when seeds are compared.
 
 Reference: Otto2020, Section 4.2 and Table 4.
 """
@@ -35,6 +36,11 @@ flags.DEFINE_string("stat_run", None, "Run directory of train_metric --metric=st
 flags.DEFINE_list(
     "order", list(relations.METRIC_VALUES), "The metrics in the order of their use (Section 4.2)."
 )
+flags.DEFINE_bool(
+    "allow_mixed_seeds",
+    False,
+    "Take runs of different seeds; the result counts as one of the CMI run's and names them all.",
+)
 flags.DEFINE_integer("cost_pairs", 256, "Pairs whose prediction is timed; 0: none.", lower_bound=0)
 flags.DEFINE_integer("cost_rounds", 5, "How often each model is timed.", lower_bound=1)
 for _name in ("data_dir", "run_dir", "seed", "verify", "eval_split", "cache_features"):
@@ -53,6 +59,7 @@ class Settings:
     stat_run: str
     classic_run: str = ""
     order: tuple[str, ...] = tuple(relations.METRIC_VALUES)
+    allow_mixed_seeds: bool = False
     cost_pairs: int = 256
     cost_rounds: int = 5
     eval_split: str = "test"
@@ -70,12 +77,13 @@ def run(settings: Settings) -> dict[str, Any]:
         `classic_minus_cascade/<part>` in accuracy with its 95 % interval over pairs; `cost/...`.
 
     Raises:
-        RunError: if a run is missing or predicts something else.
+        RunError: if a run is missing or predicts something else, or the runs have several seeds.
         ShardError: if the data set is damaged.
     """
     started = time.monotonic()
     with run_steps.evaluating(settings, script=_SCRIPT, module=__name__) as run_dir:
         trained = open_runs(settings)
+        mixed_seeds = _mixed_seeds(trained, settings.allow_mixed_seeds)
         split = settings.eval_split
         data = relation_runs.open_data_of_classes(trained["cmi"])
         ids = relation_runs.ids_of(data, split)
@@ -107,6 +115,7 @@ def run(settings: Settings) -> dict[str, Any]:
             seconds=time.monotonic() - started,
             parameters=sum(trained[name].model.count_params() for name in settings.order),
             command=run_steps.command(_SCRIPT),
+            **mixed_seeds,
         )
 
 
@@ -127,6 +136,24 @@ def open_runs(settings: Settings) -> dict[str, TrainedRun]:
             verify=settings.verify if not trained else "size",
         )
     return trained
+
+
+def _mixed_seeds(trained: dict[str, TrainedRun], allowed: bool) -> dict[str, Any]:
+    """What the result says of seeds beside that of the CMI run: nothing where all are the same.
+
+    Raises:
+        RunError: naming them, if they differ and may not.
+    """
+    seeds = {name: run.data.settings.seed for name, run in trained.items()}
+    if len(set(seeds.values())) == 1:
+        return {}
+    if not allowed:
+        named = ", ".join(f"--{name}_run: {seed}" for name, seed in seeds.items())
+        raise runs.RunError(
+            f"the runs have different seeds ({named}), and a result is filed under one: give runs "
+            "of one seed, or --allow_mixed_seeds"
+        )
+    return {"seeds": seeds}
 
 
 def cascade_labels(

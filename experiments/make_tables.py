@@ -130,11 +130,21 @@ def _rows(path: pathlib.Path) -> list[dict[str, str]]:
 
 
 def _counts(data_dir: str) -> dict[str, Any]:
-    """The pairs of each class and metric value of a data set, as a result."""
+    """The pairs of each class and metric value of a data set, as a result.
+
+    Raises:
+        ValueError: if its classes are not the eight ones.
+    """
     manifest = shards.verify(data_dir, level="size")
     counts = collections.Counter()
     for split in manifest["splits"].values():
-        for relation, count in split["classes"].items():
+        classes = split.get("classes") or {}
+        if manifest["record_kind"] != "relation" or not classes.keys() <= set(relations.RELATIONS):
+            raise ValueError(
+                f"--add_data={data_dir}: Tables 1 and 2 count Otto2020's eight classes, and these "
+                f"records have {', '.join(classes) or 'no classes'}"
+            )
+        for relation, count in classes.items():
             counts[f"pairs/{relation}"] += count
             counts["pairs"] += count
             for metric, value in zip(

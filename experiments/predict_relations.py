@@ -97,7 +97,11 @@ def run(settings: Settings) -> dict[str, Any]:
     classifier = predict.load(
         settings.run_dir, which=settings.which, abstain_below=settings.abstain_below
     )
-    if not classifier.run.calibration:
+    if settings.which == "last":
+        logging.warning(
+            "calibration.json is of the best model: the last one's probabilities are not calibrated"
+        )
+    elif not classifier.run.calibration:
         logging.warning(
             "%s has no calibration.json: probabilities are not calibrated; "
             "its training script makes it with --eval_only", settings.run_dir,

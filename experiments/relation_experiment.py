@@ -67,10 +67,11 @@ def _train(
     settings: Settings, run_dir: runs.RunDirectory, board: training.Board
 ) -> tuple[Data, dict[str, Any]]:
     """Builds data and model and trains: (data, outcome of `training.fit`)."""
-    if settings.init_from:
-        settings = relation_start.settings_from(settings)
     readers = relation_data.open_readers(settings)
-    relation_report.check_monitor(settings, relation_data.labels_of(settings, readers))
+    labels = relation_data.labels_of(settings, readers)
+    if settings.init_from:
+        settings = relation_start.settings_from(settings, labels)
+    relation_report.check_monitor(settings, labels)
     run_steps.begin(
         run_dir,
         settings,

@@ -86,7 +86,7 @@ OF_MODEL = (
     *("central_fraction", "vectors", "vectors_limit", "extend_vocabulary", "train_vectors"),
     *("max_sentences", "max_words", "inputs", "image_attention", "gru_units", "image_dim"),
     *("fusion", "fc_units", "image_dropout", "text_dropout", "word_dropout", "region_dropout"),
-    "word_scores",
+    *("word_scores", "metric_logits"),
 )
 
 HELP = {

@@ -208,9 +208,9 @@ def score_pairs(
     Returns:
         `<class>/...`, `all/...` and `macro/...` of: `both` (right on both, the accuracy of minimal
         pairs), `original`, `swapped` (right on that one), and `told_apart` (the negative class
-        gains on the positive one when the text is swapped, whatever wins; chance is 0.5) and
-        `same_answer` (as if nothing had been swapped); `pairs`, their number; for `all/both` its
-        95 % interval. No pairs give no metrics.
+        gains on the positive one when the text is swapped, whatever wins; a tie counts as half, so
+        that chance is 0.5) and `same_answer` (as if nothing had been swapped); `pairs`, their
+        number; for `all/both` its 95 % interval. No pairs give no metrics.
     """
     if not pairs:
         return {}
@@ -225,7 +225,8 @@ def score_pairs(
     right = {
         "original": original.argmax(axis=1) == positive,
         "swapped": swapped.argmax(axis=1) == negative,
-        "told_apart": gain > 0,
+        # Who does not read the text gives the same scores twice: half right, as by chance.
+        "told_apart": (np.sign(gain) + 1) / 2,
         "same_answer": original.argmax(axis=1) == swapped.argmax(axis=1),
     }
     right["both"] = right["original"] & right["swapped"]

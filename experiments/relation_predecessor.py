@@ -2,17 +2,49 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import keras
 import numpy as np
 from absl import logging
 
 from experiments import relation_report
 from experiments.relation_data import Data
+from experiments.relation_flags import Settings
 from imgtext_tf import evaluation, relations
 from imgtext_tf.metrics import classification
 from imgtext_tf.models import article_encoder
 
 METRICS = ("cmi", "sc")
+# Settings of the classifiers that this model has not: its layers, loss, optimiser and choice of the
+# best weights are its own.
+_OTHERS = (
+    *("init_from", "inputs", "image_attention", "gru_units", "image_dim", "fusion", "fc_units"),
+    *("image_dropout", "word_dropout", "region_dropout", "word_scores", "metric_logits"),
+    *("learning_rate_schedule", "weight_decay", "ema", "class_weights", "logit_adjustment"),
+    *("monitor", "jit_compile", "leave_out_source"),
+)
+
+
+def check(settings: Settings) -> None:
+    """Sees that nothing is asked for that this model would pass over in silence.
+
+    Raises:
+        ValueError: naming the flag.
+    """
+    if settings.eval_only:
+        raise ValueError(
+            "--eval_only is not for train_predecessor: the command of a finished run, given again "
+            "without it, evaluates anew and trains no further"
+        )
+    defaults = {field.name: field.default for field in dataclasses.fields(Settings)}
+    for name in _OTHERS:
+        value = getattr(settings, name)
+        if value != defaults[name]:
+            raise ValueError(
+                f"--{name}={value}: train_predecessor has no such setting; leave it out (its "
+                "default counts for nothing here)"
+            )
 
 
 def labels_of_classes(metric: str) -> np.ndarray:

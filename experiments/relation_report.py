@@ -221,6 +221,8 @@ def part_metrics(data: Data, truth: np.ndarray, predicted: np.ndarray) -> dict[s
     )
     labels = data.labels
     matrix = classification.confusion_matrix(truth, predicted, num_classes=len(labels))
+    # Pairs of one's own may come without any to train on.
+    train = data.truth("train")[data.rows("train")] if "train" in data.readers else None
     groups = {}
     if labels == relations.RELATIONS:
         groups = classification.group_metrics(matrix, relations.SOURCE_GROUPS)
@@ -239,9 +241,7 @@ def part_metrics(data: Data, truth: np.ndarray, predicted: np.ndarray) -> dict[s
         },
         "accuracy_low": low,
         "accuracy_high": high,
-        "majority": classification.majority_baseline(
-            truth, data.truth("train")[data.rows("train")]
-        ),
+        "majority": classification.majority_baseline(truth, train),
         "pairs": float(len(truth)),
     }
 

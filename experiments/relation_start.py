@@ -37,20 +37,28 @@ class Start:
     labels: tuple[str, ...]
 
 
-def settings_from(settings: Settings) -> Settings:
+def settings_from(settings: Settings, labels: tuple[str, ...]) -> Settings:
     """The settings with those of the model taken from the run `init_from`.
+
+    Args:
+        settings: of the command line.
+        labels: of the data; others than the run's get an output layer without `metric_logits`.
 
     Raises:
         RunError: if it is no run directory.
         ValueError: if its frozen image encoder is to be tuned.
     """
-    saved = runs.read_settings(runs.RunDirectory(settings.init_from).settings_file)["settings"]
+    run_dir = runs.RunDirectory(settings.init_from)
+    saved = runs.read_settings(run_dir.settings_file)["settings"]
     of_model = {name: saved[name] for name in OF_MODEL if name in saved}
     if settings.tune_backbone and not of_model["tune_backbone"]:
         raise ValueError(
             f"--tune_backbone: the image encoder of {settings.init_from} is frozen; leave it so, "
             "or start from a run with --tune_backbone"
         )
+    # Not every run was begun with a setting for it.
+    same = tuple(runs.read_json(run_dir.labels_file)) == labels
+    of_model["metric_logits"] = same and saved.get("metric_logits", False)
     lists = {name: tuple(value) for name, value in of_model.items() if isinstance(value, list)}
     logging.info("model and words are those of %s, whatever the flags say", settings.init_from)
     return dataclasses.replace(settings, **of_model | lists)
@@ -82,11 +90,13 @@ def with_labels(start: Start, labels: tuple[str, ...]) -> keras.Model:
         logging.info("the classes are the run's: its output layer is trained further")
         return start.classifier
     logging.info("a new output layer for %s", ", ".join(labels))
-    hidden = start.classifier.get_layer("logits").input
+    # With metric_logits the layer before the logits is an output, too: the metrics' eight scores.
+    names = {layer.name for layer in start.classifier.layers}
+    hidden = start.classifier.get_layer("parts" if "parts" in names else "logits").input
     # float32 also under mixed precision: the loss's softmax needs it.
     logits = keras.layers.Dense(len(labels), dtype="float32", name="logits")(hidden)
     inputs = start.classifier.input
-    if any(layer.name == "word_scores" for layer in start.classifier.layers):
+    if "word_scores" in names:
         words = len(start.vocabulary)
         logits = relation_classifier.add_word_scores(logits, inputs["word_ids"], words)
     return keras.Model(inputs, {"logits": logits}, name="relation_classifier")

@@ -5,7 +5,8 @@ r"""Trains the predecessor of Table 7's row "[13]": Henning and Ewerth's encoder
 
 First, where --autoencoder_steps says so, an autoencoder learns to write text and picture anew from
 the article embedding, without labels; then heads for CMI and SC learn on it. Started again with the
-same flags it goes on where it stopped.
+same flags it goes on where it stopped. The flags of the classifiers that this model has no use for,
+such as --ema, are refused, and so is --eval_only: a finished run is evaluated by starting it again.
 
 The printed row (68.8 and 49.6) is what the majority class gets on the paper's test pairs, so that
 it is no target; the result holds the majority's share of the data at hand beside the model's.
@@ -70,7 +71,9 @@ def run(settings: Settings, own: Predecessor) -> dict[str, Any]:
     Raises:
         ShardError: if the data set is damaged.
         RunError: if the run directory holds a run of other settings, or is in use.
+        ValueError: if the settings ask for what this model has not.
     """
+    relation_predecessor.check(settings)
     run_dir = runs.RunDirectory(settings.run_dir)
     training.set_precision(settings.mixed_precision)
     with run_dir.locked():
@@ -126,7 +129,6 @@ def build_encoder(
         article_units=own.article_units,
         dropout=settings.text_dropout,
         seed=settings.seed,
-        compact=not settings.jit_compile,
     )
     return (
         encoder if data.features is not None else article_encoder.with_backbone(encoder, backbone)

@@ -35,6 +35,8 @@ _ALIASES = {
     "label": ("label", "class", "vote", "value", "relation", "annotation"),
     "automatic": ("automatic", "auto", "generated"),
 }
+# In lower case -> ours: people's tables have any case.
+_SPELLINGS = {name.lower(): name for name in (*relations.RELATIONS, UNSURE)}
 
 
 class AnnotationError(untrusted.ShortError, ValueError):
@@ -85,15 +87,17 @@ def read_annotations(
     """Reads votes as one line a vote (pair, annotator, label), or one line a pair.
 
     In the second form the first column names the pair, a column `automatic` may hold generated
-    labels, and every other column is an annotator.
+    labels, and every other column is an annotator. The eight classes and `UNSURE` may stand in any
+    case; other labels must not differ by case only.
 
     Args:
         path: a file with commas, semicolons or tabs between the columns.
         missing: labels that mean "no vote", beside the empty one.
 
     Raises:
-        AnnotationError: naming file and line, if a column is missing, a vote stands twice, or the
-            automatic labels of a pair differ.
+        AnnotationError: naming file and line, if a column is missing or has no name that is
+            understood, a vote stands twice, a label has two spellings, or the automatic labels of
+            a pair differ.
     """
     header, rows = _read_table(path)
     names = {
@@ -108,6 +112,13 @@ def read_annotations(
              row[names["automatic"]] if names["automatic"] else "")
             for line, row in rows
         ]  # fmt: skip
+    elif names["annotator"] or names["label"]:
+        known, lacking = ("annotator", "label") if names["annotator"] else ("label", "annotator")
+        raise AnnotationError(
+            f"{path}: the header is {header}; {names[known]!r} is the {known} of one line a vote, "
+            f"but no column is its {lacking}: call that one of {', '.join(_ALIASES[lacking])}; or, "
+            f"where each column is an annotator, rename {names[known]!r}"
+        )
     else:
         people = [name for name in header[1:] if name != names["automatic"]]
         if not people:
@@ -132,6 +143,19 @@ def _collect(
     table: dict[str, dict[str, str]] = {}
     automatic: dict[str, str] = {}
     annotators: dict[str, None] = {}
+    spellings: dict[str, str] = {}
+
+    def spelled(label: str, line: int) -> str:
+        if not label or label in missing:
+            return ""
+        folded = label.lower()
+        ours = _SPELLINGS.get(folded) or spellings.setdefault(folded, label)
+        if folded not in _SPELLINGS and ours != label:
+            raise AnnotationError(
+                f"{path}, line {line}: the label {label!r} was {ours!r} before; spell it one way"
+            )
+        return "" if ours in missing else ours
+
     for line, pair, person, label, generated in votes:
         pair, person, label, generated = (text.strip() for text in (pair, person, label, generated))
         if not pair or not person:
@@ -140,9 +164,8 @@ def _collect(
             raise AnnotationError(
                 f"{path}, line {line}: {person!r} voted on {pair!r} before; keep one vote"
             )
-        if label.lower() == UNSURE.lower():
-            label = UNSURE
-        table[pair][person] = "" if label in missing else label
+        table[pair][person] = spelled(label, line)
+        generated = spelled(generated, line)
         annotators[person] = None
         if generated and automatic.setdefault(pair, generated) != generated:
             raise AnnotationError(
@@ -177,7 +200,6 @@ def join_votes(
     key: dict[str, dict[str, dict[str, str]]] = {}
     for _, row in key_rows:
         key.setdefault(row["annotator"], {})[row["item"]] = row
-    allowed = {name.lower(): name for name in (*relations.RELATIONS, UNSURE)}
     rows = []
     for person, path in vote_paths.items():
         if person not in key:
@@ -192,15 +214,15 @@ def join_votes(
             if item in seen:
                 raise AnnotationError(f"{path}, line {line}: item {item} stands twice")
             seen.add(item)
-            if label and label.lower() not in allowed:
-                known = ", ".join(allowed.values())
+            if label and label.lower() not in _SPELLINGS:
+                known = ", ".join(_SPELLINGS.values())
                 raise AnnotationError(f"{path}, line {line}: unknown label {label!r}: use {known}")
             found = key[person][item]
             rows.append(
                 {
                     "pair": found["pair"],
                     "annotator": person,
-                    "label": allowed[label.lower()] if label else "",
+                    "label": _SPELLINGS[label.lower()] if label else "",
                     "automatic": found["automatic"],
                 }
             )

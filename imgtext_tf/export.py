@@ -38,7 +38,7 @@ def relation_classifier(
     Args:
         run_dir: the run directory.
         export_dir: the SavedModel's folder, which must not be there yet.
-        which: the "best" or "last" model.
+        which: the "best" model, or the "last" one, whose probabilities are not calibrated.
 
     Returns:
         The signature's inputs by name.

@@ -19,7 +19,7 @@ import numpy as np
 import tensorflow as tf
 
 from imgtext_tf import evaluation, relations, runs, untrusted
-from imgtext_tf.data import images, language, pairs, pipeline
+from imgtext_tf.data import images, language, pairs, pipeline, word_ids
 from imgtext_tf.data.shard_files import BadRecord
 from imgtext_tf.data.text import UNKNOWN, Vocabulary
 from imgtext_tf.metrics import calibration
@@ -88,7 +88,7 @@ def load(
 
     Args:
         run_dir: of `experiments.train_classic` or `experiments.train_metric`.
-        which: the "best" or "last" model.
+        which: the "best" model, or the "last" one, whose probabilities are not calibrated.
         abstain_below: give no class where the most probable one has less than this.
         batch_size: pairs that are predicted at once.
 
@@ -162,10 +162,7 @@ class Classifier:
         self._abstain_below = abstain_below
         self._batch_size = batch_size
         self._vocabulary = Vocabulary(run.words)
-        # A vocabulary of another language would make every text of that language suspicious.
-        self._known = (
-            frozenset(run.vocabulary) if language.is_english_vocabulary(run.vocabulary) else None
-        )
+        self._language = language.Expected(run.vocabulary)
 
     def __call__(
         self, image: str | os.PathLike | bytes, text: str | Sequence[str], *, id: str = "pair"
@@ -245,15 +242,20 @@ class Classifier:
         if ready:
             inputs = self.inputs(ready)
             shares = calibration.softmax(self._logits_of(inputs), self.run.temperature)
+            strange = longest = np.zeros(len(ready), int)
+            if self.uses_texts:
+                limit = self.run.preprocessing["max_sentences"]
+                longest = word_ids.longest_sentences([p.sentences[:limit] for p in ready])
             # Unknown words have no meaning of their own but by their n-grams.
-            strange = np.zeros(len(ready), bool)
             if self.uses_texts and not self.run.preprocessing["ngrams"]:
                 strange = (inputs["word_ids"].numpy() <= UNKNOWN).all(axis=(1, 2))
-            found = zip(shares, strange, strict=True)
+            found = zip(shares, strange, longest, strict=True)
         for pair in batch:
             yield pair if isinstance(pair, BadRecord) else self._prediction(pair, *next(found))
 
-    def _prediction(self, pair: Ready, probabilities: np.ndarray, strange: bool) -> Prediction:
+    def _prediction(
+        self, pair: Ready, probabilities: np.ndarray, strange: bool, longest: int
+    ) -> Prediction:
         best = int(probabilities.argmax())
         label = self.labels[best] if probabilities[best] >= self._abstain_below else ""
         metrics: dict[str, int | str] = {}
@@ -280,19 +282,19 @@ class Classifier:
                 )
                 for metric, of_metric in shares.items()
             },
-            warnings=tuple(self._warnings(pair.sentences, strange)),
+            warnings=tuple(self._warnings(pair.sentences, strange, longest)),
         )
 
-    def _warnings(self, sentences: tuple[str, ...], strange: bool) -> Iterator[str]:
+    def _warnings(self, sentences: Sequence[str], strange: bool, longest: int) -> Iterator[str]:
         if not self.uses_texts:
             return
         if strange:
             yield "the model knows no word of the text"
-        if self._known is not None and (reason := language.foreign(sentences, self._known)):
-            yield f"the text may not be English: {reason}"
+        if doubt := self._language.doubt(sentences):
+            yield doubt
         limit = self.run.preprocessing["max_sentences"]
         if len(sentences) > limit:
             yield f"the text has {len(sentences)} sentences: those after the first {limit} were cut"
         limit = self.run.preprocessing["max_words"]
-        if max(len(sentence.split()) for sentence in sentences[:limit]) > limit:
+        if longest > limit:
             yield f"a sentence has more than {limit} words: the others were cut"

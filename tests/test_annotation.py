@@ -25,14 +25,21 @@ def write(path, text):
 
 
 def test_one_line_a_vote(tmp_path):
-    text = LONG.replace("anchorage ", "Anchorage ")
-    votes = annotation.read_annotations(write(tmp_path / "a.csv", text))
+    votes = annotation.read_annotations(write(tmp_path / "a.csv", LONG))
     assert votes.pairs == ("p1", "p2") and votes.annotators == ("ann", "ben", "cleo")
     assert votes.labels == (("Anchorage", "Anchorage", ""), ("", "Unsure", ""))
     assert votes.automatic == ("Anchorage", "Contrasting")
     assert votes.names() == relations.RELATIONS
     codes = votes.codes(relations.RELATIONS, missing=-1, unsure=-2)
     np.testing.assert_array_equal(codes, [[4, 4, -1], [-1, -2, -1]])
+
+
+def test_case_makes_no_other_class(tmp_path):
+    wide = "pair,a,b,automatic\np1,bad ANCHORAGE,Bad Anchorage,bad anchorage\np2,UNSURE,na,NA\n"
+    path = write(tmp_path / "a.csv", wide)
+    votes = annotation.read_annotations(path, missing=("NA", "na", "Unsure"))
+    assert votes.labels == (("Bad Anchorage", "Bad Anchorage"), ("", ""))
+    assert votes.automatic == ("Bad Anchorage", "") and votes.names() == relations.RELATIONS
 
 
 def test_one_line_a_pair(tmp_path):
@@ -53,7 +60,11 @@ def test_one_line_a_pair(tmp_path):
         ("pair,annotator,label\np,,x\n", "line 2: pair or annotator is empty"),
         ("pair,annotator,label\np,a\n", "line 2: the row has 2 columns"),
         ("pair,annotator,label,automatic\np,a,x,u\np,b,x,v\n", "line 3.*generated as 'u' before"),
+        ("pair,annotator,label\np,a,dog\np,b,Dog\n", "line 3: the label 'Dog' was 'dog' before"),
+        ("pair,annotator,label,automatic\np,a,dog,Dog\n", "line 2: the label 'Dog' was 'dog'"),
         ("annotator,label\na,x\n", "no column names the pair"),
+        ("pair,rater_name,label\np,a,x\n", "'label' is the label.*annotator, coder, observer"),
+        ("pair,Coder,said\np,a,x\n", "'Coder' is the annotator.*label, class, vote"),
         ("pair\np\n", "a column for each annotator"),
         ("pair,pair,label\n", "names a column twice"),
     ],

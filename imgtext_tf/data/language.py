@@ -11,6 +11,7 @@ import unicodedata
 from collections.abc import Collection, Sequence
 
 _WORD = re.compile(r"[^\W\d_]+")
+_ANOTHER_SCRIPT = "its letters are of another script"
 
 _ENGLISH = frozenset(
     "a about above after again against all also am an and any are around as at away back be "
@@ -63,12 +64,9 @@ def foreign(sentences: Sequence[str], known_words: Collection[str] = ()) -> str:
         sentences: of the text.
         known_words: in lower case, such as a vocabulary's; none means that nothing is said of them.
     """
-    text = unicodedata.normalize("NFC", " ".join(sentences)).lower().replace("’", "'")
-    words = _WORD.findall(text)
-    letters = [letter for word in words for letter in word if letter.isalpha()]
-    strange = sum("LATIN" not in unicodedata.name(letter, "") for letter in letters)
-    if letters and 2 * strange >= len(letters):
-        return "its letters are of another script"
+    words = _words(sentences)
+    if _is_of_another_script(words):
+        return _ANOTHER_SCRIPT
     english = sum(word in _ENGLISH for word in words)
     hits = {
         language: sum(word in its_words for word in words)
@@ -81,6 +79,41 @@ def foreign(sentences: Sequence[str], known_words: Collection[str] = ()) -> str:
     if 5 * english <= len(words) < 2 * unknown and (len(words) >= 4 or hits[likely]):
         return "most of its words are unknown, and few are English function words"
     return ""
+
+
+class Expected:
+    """What a model's vocabulary says of the language of the texts that it can read."""
+
+    def __init__(self, vocabulary: Sequence[str]) -> None:
+        """Reads the vocabulary, whose most frequent words are the first ones."""
+        # A vocabulary of another language would make every text of that language suspicious.
+        self._known = frozenset(vocabulary) if is_english_vocabulary(vocabulary) else None
+        self._is_latin = not _is_of_another_script(_words(vocabulary))
+
+    def doubt(self, sentences: Sequence[str]) -> str:
+        """Why the model may not read the language of a text; "" where nothing speaks for that.
+
+        Of a text for a vocabulary that is not English, only the script is looked at, and that only
+        where the vocabulary's is Latin.
+        """
+        if self._known is not None:
+            reason = foreign(sentences, self._known)
+            return f"the text may not be English: {reason}" if reason else ""
+        if self._is_latin and _is_of_another_script(_words(sentences)):
+            return f"the text may not be in the model's language: {_ANOTHER_SCRIPT}"
+        return ""
+
+
+def _words(sentences: Sequence[str]) -> list[str]:
+    text = unicodedata.normalize("NFC", " ".join(sentences)).lower().replace("’", "'")
+    return _WORD.findall(text)
+
+
+def _is_of_another_script(words: Sequence[str]) -> bool:
+    """Whether half of the letters are not Latin."""
+    letters = [letter for word in words for letter in word if letter.isalpha()]
+    strange = sum("LATIN" not in unicodedata.name(letter, "") for letter in letters)
+    return bool(letters) and 2 * strange >= len(letters)
 
 
 def is_english_vocabulary(words: Sequence[str]) -> bool:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
+import numpy as np
 import tensorflow as tf
 
 from imgtext_tf.data import fasttext
@@ -42,3 +43,13 @@ def text_inputs(
     if ngrams is not None:
         inputs["ngram_ids"] = fasttext.ngram_ids(words, inputs["word_ids"], **ngrams)
     return inputs
+
+
+def longest_sentences(texts: Sequence[Sequence[str]]) -> np.ndarray:
+    """The words of each text's longest sentence, counted as for the ids: [B] int64, before a cut.
+
+    Args:
+        texts: their sentences, one or more each.
+    """
+    words = tokenize(tf.ragged.constant([list(text) for text in texts], tf.string, ragged_rank=1))
+    return tf.reduce_max(words.row_lengths(axis=2), axis=1).numpy()

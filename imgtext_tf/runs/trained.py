@@ -30,7 +30,8 @@ class Run:
         labels: class names in label order.
         settings: the settings of the run.
         preprocessing: image size, limits of the text, and so on.
-        calibration: `calibration.json`; empty where the run has none.
+        calibration: `calibration.json`; empty where the run has none, and for the last model, since
+            it was fitted to the best one.
     """
 
     model: keras.Model
@@ -100,7 +101,8 @@ def load(run_dir: str | os.PathLike, which: str = "best") -> Run:
     if not isinstance(labels, list) or not all(isinstance(name, str) for name in labels):
         raise RunError(f"{run.labels_file} is no list of names")
     preprocessing = read_json(run.preprocessing_file)
-    calibration = read_json(run.calibration_file) if run.calibration_file.exists() else {}
+    calibrated = which == "best" and run.calibration_file.exists()
+    calibration = read_json(run.calibration_file) if calibrated else {}
     for content, file in ((preprocessing, run.preprocessing_file),
                           (calibration, run.calibration_file)):  # fmt: skip
         if not isinstance(content, dict):

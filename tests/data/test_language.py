@@ -65,6 +65,21 @@ def test_real_english_texts_are_not_suspected(kit):
     assert [text for text in texts if language.foreign([text])] == []
 
 
+def test_what_a_vocabulary_expects():
+    german = language.Expected("ein eine und der die das in mit auf".split())
+    assert german.doubt(["Ein Mann steht."]) == german.doubt(["A man in a red coat."]) == ""
+    reason = german.doubt(["Мужчина стоит перед красной машиной."])
+    assert reason == (
+        "the text may not be in the model's language: its letters are of another script"
+    )
+    russian = language.Expected("и в не на он с что".split())
+    assert russian.doubt(["Мужчина стоит."]) == russian.doubt(["A man."]) == ""
+    english = language.Expected([*KNOWN, *"is and to an man are at his from by".split()])
+    assert english.doubt(["A man stands."]) == ""
+    assert english.doubt(["Ein Mann steht vor dem Auto."]).startswith("the text may not be English")
+    assert language.Expected([]).doubt(["A man."]) == ""
+
+
 def test_a_vocabulary_tells_its_language():
     english = "a the in of on with is and to an man are at woman his from by two".split()
     assert language.is_english_vocabulary(english)

@@ -3,15 +3,13 @@
 import dataclasses
 import pathlib
 
-import keras
 import pytest
 
-from experiments import relation_data, relation_experiment, relation_report
+from experiments import relation_experiment, relation_report
 from experiments.relation_flags import Settings
-from imgtext_tf import relations, runs
-from imgtext_tf.models import relation_classifier
+from imgtext_tf import relations
 from tests.experiments import relation_data_set
-from tests.tiny_runs import settings_of
+from tests.tiny_runs import settings_of, write_run
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -50,30 +48,6 @@ def tiny_runs(tiny_data, tmp_path_factory) -> dict[str, str]:
         inputs = "text" if target == "relation" else "image"
         write_run(dataclasses.replace(small, run_dir=run_dir, target=target, inputs=inputs))
     return folders
-
-
-def write_run(settings: Settings) -> None:
-    """What a training leaves that an evaluation needs, without the training."""
-    keras.utils.set_random_seed(1)
-    run_dir = runs.RunDirectory(settings.run_dir)
-    readers = relation_data.open_readers(settings)
-    digest = relation_data.manifest_digest(readers)
-    run_dir.begin(
-        dataclasses.asdict(settings) | {"manifest_sha256": digest},
-        script="experiments.train_metric",
-        module=relation_classifier.__name__,
-    )
-    vocabulary, _ = relation_data.open_text(settings, readers["train"], run_dir)
-    data = relation_data.Data(settings, readers, vocabulary)
-    model = relation_experiment.build_model(data, None, relation_data.open_encoder(settings))
-    run_dir.describe_model(
-        labels=data.labels, vocabulary=vocabulary.words, preprocessing={"ngrams": None}
-    )
-    run_dir.save_model(model, "best")
-    run_dir.write_result(
-        metrics={}, seed=1, dataset=data.description(), steps=4, seconds=2.0, parameters=1,
-        command="",
-    )  # fmt: skip
 
 
 @pytest.fixture(scope="session")

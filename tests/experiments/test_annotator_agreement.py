@@ -1,13 +1,19 @@
 """From a data set to the kit, its votes, and their agreement."""
 
 import csv
+import dataclasses
+import json
 import re
+import shutil
 
+import numpy as np
 import pytest
 
-from experiments import annotator_agreement, export_annotation_kit
+from experiments import annotator_agreement, export_annotation_kit, relation_experiment
+from experiments.relation_flags import Settings
 from imgtext_tf import annotation, relations, runs
-from imgtext_tf.data import shards
+from imgtext_tf.data import examples, shards
+from tfrecords_tools import build, build_settings
 
 PEOPLE = ("ann", "ben", "cleo")
 
@@ -117,6 +123,45 @@ def test_agreement_of_the_votes(voted, tmp_path, capsys):
     # The table alone gives the same, without a run directory and without votes.
     again = annotator_agreement.run(annotator_agreement.Settings(annotations=str(table)))
     assert again == metrics
+
+
+def test_the_labels_become_a_test_set(voted, tiny_data, tiny_runs, tmp_path):
+    """Whose truth is the majority's; a trained run is evaluated on it."""
+    settings = annotator_agreement.Settings(
+        annotations=str(tmp_path / "annotations.csv"),
+        run_dir=str(tmp_path / "run"),
+        key=str(voted / "key.csv"),
+        votes=tuple(str(voted / f"votes_{person}.csv") for person in PEOPLE),
+        data_dir=str(tiny_data),
+    )
+    annotator_agreement.run(settings)
+    path = tmp_path / "run" / "labelled" / "pairs.jsonl"
+    pairs = [json.loads(line) for line in path.read_text().splitlines()]
+    said = {row["pair"]: row["label"] for row in rows_of(tmp_path / "run" / "labels.csv")}
+    assert {pair["id"]: pair["label"] for pair in pairs} == {
+        pair: label for pair, label in said.items() if label not in ("", "Unsure")
+    }
+    people = tmp_path / "people"
+    build.run(build_settings.Settings(output_dir=str(people), jsonl=(str(path),)))
+    reader, first = (shards.ShardReader(data, "test") for data in (people, tiny_data))
+    ids = first.index["id"].tolist()
+    assert len(reader) == len(pairs) == 14
+    for data in reader.read(np.arange(len(reader))):
+        record = examples.from_bytes("relation", data)
+        name = record["id"].split("/")[1]
+        old = examples.from_bytes("relation", first.read([ids.index(name.encode())])[0])
+        assert record["relation"] == said[name] and record["sentences"] == old["sentences"]
+        assert record["image_id"] == old["image_id"]
+    folder = shutil.copytree(tiny_runs["relation"], tmp_path / "classic")
+    asked = Settings(data_dir=str(people), run_dir=str(folder), eval_only=True)
+    result = relation_experiment.run(asked)
+    assert result["metrics"]["test/pairs"] == 14 and result["metrics"]["test/majority"] > 0
+    # Votes on other pairs, or another split.
+    wrong = dataclasses.replace(settings, eval_split="val", key="", votes=())
+    with pytest.raises(annotation.AnnotationError, match="split val has no pair"):
+        annotator_agreement.run(wrong)
+    with pytest.raises(annotation.AnnotationError, match="--data_dir needs --run_dir"):
+        annotator_agreement.run(dataclasses.replace(wrong, run_dir=None))
 
 
 def test_a_table_of_any_labels(tmp_path, capsys):

@@ -1,4 +1,5 @@
 import csv
+import dataclasses
 import shutil
 
 import numpy as np
@@ -89,6 +90,26 @@ def test_a_run_of_other_classes_is_refused(tiny_data, tiny_runs, tmp_path):
         relation_runs.open_run(
             str(tmp_path / "run"), target="cmi", data_dir=str(tiny_data), split="test"
         )
+
+
+def test_runs_of_several_seeds_are_refused_unless_allowed(tiny_data, tiny_runs, tmp_path, result):
+    shutil.copytree(tiny_runs["sc"], tmp_path / "sc")
+    file = runs.RunDirectory(tmp_path / "sc").settings_file
+    saved = runs.read_json(file)
+    runs.write_json(file, saved | {"settings": saved["settings"] | {"seed": 5}})
+    settings = evaluate_cascade.Settings(
+        data_dir=str(tiny_data),
+        run_dir=str(tmp_path / "cascade"),
+        cmi_run=tiny_runs["cmi"],
+        sc_run=str(tmp_path / "sc"),
+        stat_run=tiny_runs["stat"],
+        cost_pairs=0,
+    )
+    with pytest.raises(runs.RunError, match=r"--cmi_run: 0, --sc_run: 5, --stat_run: 0.*mixed"):
+        evaluate_cascade.run(settings)
+    mixed = evaluate_cascade.run(dataclasses.replace(settings, allow_mixed_seeds=True))
+    assert mixed["seeds"] == {"cmi": 0, "sc": 5, "stat": 0} and mixed["seed"] == 0
+    assert "seeds" not in result
 
 
 def test_a_folder_without_a_run_is_named(tiny_data, tmp_path):

@@ -8,11 +8,17 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from experiments import predict_relations, relation_data, relation_experiment, relation_start
-from imgtext_tf import runs
+from experiments import (
+    make_tables,
+    predict_relations,
+    relation_data,
+    relation_experiment,
+    relation_start,
+)
+from imgtext_tf import relations, runs
 from imgtext_tf.data import examples, pipeline, shards
 from imgtext_tf.data.text import Vocabulary
-from tests.tiny_runs import settings_of
+from tests.tiny_runs import settings_of, write_run
 from tfrecords_tools import build, build_settings
 from tfrecords_tools.inspect_shards import draw_rows
 
@@ -64,6 +70,17 @@ def test_shards_hold_the_users_classes_in_their_order(own_data):
         )
     assert len(draw_rows(reader.index, 2, 0)) == 6
     assert len((own_data / "balanced_test_ids.txt").read_text().splitlines()) == 12
+
+
+def test_the_papers_tables_of_counts_are_not_for_them(own_data, tmp_path):
+    settings = make_tables.Settings(
+        page=str(tmp_path / "page.md"),
+        results_dir=str(tmp_path / "results"),
+        add_data=str(own_data),
+        row="otto2020/data",
+    )
+    with pytest.raises(ValueError, match="Tables 1 and 2 count Otto2020's eight classes.*parallel"):
+        make_tables.run(settings)
 
 
 def test_a_label_that_is_not_listed_is_a_bad_record(tmp_path):
@@ -118,7 +135,7 @@ def test_fine_tuning_takes_the_encoders_over_and_learns_the_users_classes(
         learning_rate=0.02,
     )
     data, _, model = relation_experiment._start_from_run(
-        relation_start.settings_from(settings), relation_data.open_readers(settings), None
+        relation_start.settings_from(settings, LABELS), relation_data.open_readers(settings), None
     )
     before = keras.models.load_model(
         runs.RunDirectory(start.run_dir).model_file("best"), compile=False
@@ -150,8 +167,9 @@ def test_fine_tuning_takes_the_encoders_over_and_learns_the_users_classes(
 def test_the_same_classes_keep_their_output_layer(tiny_data, cached_run, tmp_path):
     start, result = cached_run
     settings = settings_of(tiny_data, tmp_path, init_from=start.run_dir, inputs="both")
+    readers = relation_data.open_readers(settings)
     data, encoder, model = relation_experiment._start_from_run(
-        relation_start.settings_from(settings), relation_data.open_readers(settings), None
+        relation_start.settings_from(settings, relations.RELATIONS), readers, None
     )
     # Live pixels here, cached maps there: the encoder came along.
     assert set(model.input) == {"image", "word_ids"} and encoder is not None
@@ -166,7 +184,31 @@ def test_a_frozen_encoder_is_not_tuned(tiny_data, cached_run, tmp_path):
     start, _ = cached_run
     settings = settings_of(tiny_data, tmp_path, init_from=start.run_dir, tune_backbone=True)
     with pytest.raises(ValueError, match="is frozen"):
-        relation_start.settings_from(settings)
+        relation_start.settings_from(settings, relations.RELATIONS)
+
+
+def test_own_classes_see_more_than_the_scores_of_the_metrics(tiny_data, tmp_path):
+    """A run with metric_logits makes eight numbers of its last hidden layer first."""
+    first = settings_of(tiny_data, tmp_path / "first", inputs="text", metric_logits=True)
+    write_run(first)
+    settings = settings_of("", tmp_path / "own", init_from=first.run_dir)
+    own = relation_start.settings_from(settings, LABELS)
+    assert (own.inputs, own.metric_logits) == ("text", False)
+    start = relation_start.load(own)
+    model = relation_start.with_labels(start, LABELS)
+    assert model.get_layer("logits").input.shape[-1] == first.fc_units[-1] == 32
+    assert "parts" not in {layer.name for layer in model.layers}
+    # The same classes keep both, and the settings say so.
+    same = relation_start.settings_from(settings, relations.RELATIONS)
+    assert same.metric_logits
+    assert "parts" in {x.name for x in relation_start.with_labels(start, start.labels).layers}
+    # An older run was begun without the setting, which the command line does not change.
+    file = runs.RunDirectory(first.run_dir).settings_file
+    saved = runs.read_json(file)
+    del saved["settings"]["metric_logits"]
+    runs.write_json(file, saved)
+    asked = dataclasses.replace(settings, metric_logits=True)
+    assert not relation_start.settings_from(asked, relations.RELATIONS).metric_logits
 
 
 def test_the_share_of_known_words(tmp_path):

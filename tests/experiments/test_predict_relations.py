@@ -13,7 +13,7 @@ import pytest
 
 from experiments import predict_relations, relation_predictions
 from imgtext_tf import predict, relations, runs
-from imgtext_tf.data import examples, shards
+from imgtext_tf.data import examples, language, shards
 from imgtext_tf.metrics import calibration
 
 
@@ -232,14 +232,21 @@ def test_predictions_so_far_that_are_damaged_are_made_again(tmp_path, old, new):
 def test_warnings_name_what_makes_an_answer_doubtful(run_dir, photos, monkeypatch):
     classifier = predict.load(run_dir)
     image = photos / "test-Anchorage-0.jpg"
+    unread = "the model knows no word of the text"
     long = classifier(image, "lake. " * 31 + "word " * 51)
     assert "32 sentences" in " ".join(long.warnings)
     assert "more than 50 words" in " ".join(classifier(image, "lake " * 51).warnings)
-    # This vocabulary of some twenty words is no English one: nothing is said of languages.
-    unread = "the model knows no word of the text"
+    # As the model counts: both parts of a compound are words.
+    assert classifier(image, "red-haired " * 25).warnings == (unread,)
+    cut = classifier(image, "red-haired " * 26).warnings
+    assert cut == (unread, "a sentence has more than 50 words: the others were cut")
+    # This vocabulary of some twenty words is no English one: of languages, only the script counts.
     assert classifier(image, "Ein Mann steht vor einem Auto.").warnings == (unread,)
     assert classifier(image, f"Ein {classifier.run.vocabulary[0]} steht.").warnings == ()
-    monkeypatch.setattr(classifier, "_known", frozenset(classifier.run.vocabulary))
+    first, warning = classifier(image, "Мужчина стоит.").warnings
+    assert first == unread and "of another script" in warning and "English" not in warning
+    monkeypatch.setattr(language, "is_english_vocabulary", lambda _: True)
+    monkeypatch.setattr(classifier, "_language", language.Expected(classifier.run.vocabulary))
     first, warning = classifier(image, "Ein Mann steht vor einem Auto.").warnings
     assert first == unread and "may not be English" in warning and "German" in warning
 
@@ -304,6 +311,15 @@ def test_a_run_without_calibration_still_predicts(run_dir, photos, tmp_path):
         found = list(classifier(image, "A lake.").probabilities.values())
         np.testing.assert_allclose(found, expected, atol=1e-5)
     assert plain.run.temperature == 1
+
+
+def test_the_last_model_is_not_calibrated(run_dir, settings, caplog):
+    """The temperature was fitted to the best one."""
+    assert runs.load(run_dir).temperature == 2
+    last = runs.load(run_dir, "last")
+    assert last.temperature == 1 and last.calibration == {}
+    summary = predict_relations.run(dataclasses.replace(settings, which="last"))
+    assert summary["calibration"] == {} and "are not calibrated" in caplog.text
 
 
 def test_a_classifier_of_one_metric_gives_that_metric(run_dir, photos):

@@ -119,7 +119,9 @@ def test_scores_of_minimal_pairs_by_hand():
     assert scores["Anchorage/both"] == 0.5 and scores["Complementary/both"] == 0
     assert scores["all/both"] == pytest.approx(1 / 3) and scores["macro/both"] == 0.25
     assert scores["Anchorage/original"] == 0.5 and scores["Anchorage/swapped"] == 1
-    assert scores["Anchorage/told_apart"] == 1 and scores["Complementary/told_apart"] == 0
+    assert scores["Anchorage/told_apart"] == 1
+    # Identical scores are no failure: who does not read the text is right by chance.
+    assert scores["Complementary/told_apart"] == 0.5 and scores["macro/told_apart"] == 0.75
     assert scores["Anchorage/same_answer"] == 0.5 and scores["Complementary/same_answer"] == 1
     assert 0 <= scores["all/both_low"] <= 1 / 3 <= scores["all/both_high"] <= 1
     assert relation_negatives.score_pairs([], {}, np.zeros([0, 8]), seed=0) == {}

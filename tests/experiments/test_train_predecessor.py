@@ -9,8 +9,6 @@ from experiments import relation_predecessor, train_predecessor
 from experiments.relation_flags import Settings
 from imgtext_tf import relations, runs
 
-pytestmark = pytest.mark.heavy
-
 OWN = train_predecessor.Predecessor(sentence_units=4, article_units=8, autoencoder_steps=2)
 
 
@@ -33,6 +31,44 @@ def result(tiny_data, tmp_path_factory):
     return train_predecessor.run(settings, OWN)
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("class_weights", True),
+        ("logit_adjustment", 1.0),
+        ("init_from", "runs/classic"),
+        ("ema", 0.99),
+        ("learning_rate_schedule", "cosine"),
+        ("inputs", "text"),
+        ("fc_units", (8,)),
+        ("monitor", "val/macro_recall"),
+        ("jit_compile", True),
+        ("eval_only", True),
+    ],
+)
+def test_what_the_model_has_not_is_refused(name, value, tmp_path):
+    settings = dataclasses.replace(Settings(str(tmp_path), str(tmp_path / "run")), **{name: value})
+    with pytest.raises(ValueError, match=f"--{name}"):
+        train_predecessor.run(settings, OWN)
+    assert not (tmp_path / "run").exists()
+
+
+def test_every_setting_is_used_or_refused():
+    """A new setting of the classifiers is to be looked at here, too."""
+    known = {field.name for field in dataclasses.fields(Settings)}
+    honoured = {
+        *("data_dir", "run_dir", "target", "eval_only", "eval_split", "verify"),
+        *("backbone", "backbone_weights", "tune_backbone", "image_size", "input_range"),
+        *("central_fraction", "cache_features", "crop", "flip", "colour"),
+        *("vectors", "vectors_limit", "extend_vocabulary", "train_vectors", "max_sentences"),
+        *("max_words", "fixed_padding", "drop_sentences", "drop_words", "text_dropout"),
+        *("batch_size", "max_steps", "learning_rate", "class_balance", "eval_steps", "eval_every"),
+        *("checkpoint_every", "seed", "deterministic", "mixed_precision"),
+    }
+    assert honoured | set(relation_predecessor._OTHERS) == known
+
+
+@pytest.mark.heavy
 def test_both_metrics_are_reported_beside_the_majority(result):
     metrics = result["metrics"]
     for metric, majority in (("cmi", 6 / 8), ("sc", 4 / 8)):
@@ -45,6 +81,7 @@ def test_both_metrics_are_reported_beside_the_majority(result):
     assert result["steps"] == 2
 
 
+@pytest.mark.heavy
 def test_the_autoencoder_leaves_a_run_of_its_own(result):
     run_dir = runs.RunDirectory(result["settings"]["run_dir"])
     assert runs.RunDirectory(run_dir.path / "autoencoder").model_file("last").exists()
@@ -72,6 +109,7 @@ def test_labels_of_the_classes():
     )
 
 
+@pytest.mark.heavy
 def test_other_sizes_are_another_run(result, tiny_data):
     saved = result["settings"]
     known = {field.name for field in dataclasses.fields(Settings)}
