@@ -10,6 +10,8 @@ from imgtext_tf.stages import MODES, Stage
 
 SPLITS = ("train", "val", "test")
 
+# Of the stages that go on from trained triplets: a tenth of the rate of S1.
+_LATER_RATE = 2e-5
 # What the names of stages stand for; the flags --stages and --adversarial_* fill in the rest.
 STAGES = {
     "S1": {"train": ("image", "text"), "losses": ("triplet",)},
@@ -17,14 +19,20 @@ STAGES = {
     "S3": {
         "train": ("image", "text", "classifier"),
         "losses": ("triplet", "modality", "adversarial"),
+        "learning_rate": _LATER_RATE,
     },
     "S4": {
         "train": ("image", "text", "classifier", "cnn"),
         "losses": ("triplet", "modality", "adversarial"),
+        "learning_rate": _LATER_RATE,
     },
 }
 # VSE++'s fine-tuning: no classifier at all.
-STAGES["S4T"] = {"train": ("image", "text", "cnn"), "losses": ("triplet",)}
+STAGES["S4T"] = {
+    "train": ("image", "text", "cnn"),
+    "losses": ("triplet",),
+    "learning_rate": _LATER_RATE,
+}
 
 # What an evaluation may be told anew; all else is the trained run's.
 EVALUATION = (
@@ -151,7 +159,7 @@ HELP = {
     "classifier_dropout": "Dropout rate of the modality classifier.",
     "stages": "Stages, separated by ';': a name (S1: triplet, S2: classifier, S3: joint, S4: joint "
     "with the CNN, S4T: triplet with the CNN) and settings :name=value, see "
-    "imgtext_tf.stages.Stage.",
+    "imgtext_tf.stages.Stage. The learning_rate is 0.0002, and 0.00002 in S3, S4 and S4T.",
     "stage_start": "Which weights of a stage the next begins with.",
     "start": "Folder of a finished run of the same model and data, or of an imported checkpoint: "
     "begin with its weights.",
@@ -210,7 +218,14 @@ def parse_stages(settings: Settings) -> tuple[Stage, ...]:
                 raise ValueError(f"--stages: {pair!r} of stage {name} is no setting: use "
                                  f"{', '.join(sorted(set(kinds) - {'name'}))}")  # fmt: skip
             values[key] = _value(key, value, kinds[key])
-        stages.append(Stage(**values))
+        stage = Stage(**values)
+        # Not in Stage: a refit may well end within the steps of all negatives.
+        if stage.all_negatives_steps > stage.steps:
+            raise ValueError(
+                f"--stages: all_negatives_steps={stage.all_negatives_steps} of stage {name} are "
+                f"more than its steps={stage.steps}: give fewer, or --mining=all"
+            )
+        stages.append(stage)
     return tuple(stages)
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
+import math
 
 import keras
 
@@ -90,8 +92,34 @@ class Stage:
                     f'stage {self.name}: mode "reversal" needs target "reverse" and the loss '
                     '"modality"; use mode "alternating"'
                 )
+        self._check_numbers()
+
+    def _check_numbers(self) -> None:
+        """Sees that the numbers are such as can train; what is not a number never is.
+
+        Raises:
+            ValueError: naming the setting, its flag and what may stand there.
+        """
         if self.steps < 1 or self.classifier_steps < 1:
             raise ValueError(f"stage {self.name}: steps must be 1 or more")
+        for name in ("learning_rate", "classifier_learning_rate"):
+            if not 0 < (value := getattr(self, name)) < math.inf:
+                raise ValueError(f"stage {self.name}: {name}={value} in --stages: use a number "
+                                 "above 0, such as 0.0002")  # fmt: skip
+        flags = {"margin": "margin", "clip": "clip", "strength": "adversarial_lambda"}
+        for name, flag in flags.items():
+            if not 0 <= (value := getattr(self, name)) < math.inf:
+                raise ValueError(f"stage {self.name}: {name} is {value}: use a number that is 0 or "
+                                 f"more, --{flag}=... or :{name}=... in --stages")  # fmt: skip
+        if self.all_negatives_steps < 0:
+            raise ValueError(f"stage {self.name}: all_negatives_steps={self.all_negatives_steps} "
+                             "in --stages: use 0 or more")  # fmt: skip
+        if any(one >= two for one, two in itertools.pairwise((0, *self.decay_at))):
+            raise ValueError(f"stage {self.name}: decay_at={self.decay_at} in --stages: give steps "
+                             "above 0 that rise, such as decay_at=4,8")  # fmt: skip
+        if self.cosine and self.decay_at:
+            raise ValueError(f"stage {self.name}: cosine and decay_at in --stages are two "
+                             "schedules: give one of them")  # fmt: skip
 
     def adam(self, rate: float) -> keras.optimizers.Optimizer:
         """A new optimiser that begins at a learning rate and follows the stage's schedule."""

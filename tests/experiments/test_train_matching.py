@@ -60,6 +60,8 @@ def test_every_flagfile_parses_into_stages(path):
         assert names == (["S2", "S3"] if goes_on else ["S1", "S2", "S3", "S4"])
         joint = stages[names.index("S3")]
         assert "adversarial" in joint.losses and joint.learning_rate == 2e-5
+    if "one_stage" in path.stem:  # from the start, so at the rate of S1
+        assert stages[0].learning_rate == 2e-4
     if "better" in path.stem:  # as many epochs, whatever the batch
         assert stages[0].steps * batch == 1212 * 128
         assert stages[0].all_negatives_steps * batch == 404 * 128
@@ -83,11 +85,51 @@ def test_no_flag_at_all_means_the_defaults_of_the_settings():
         ("S9:steps=2", "unknown stage 'S9'"),
         ("S1:pace=2", "'pace=2' of stage S1 is no setting"),
         ("S1:steps=two", "steps=two: give a value of type int"),
+        ("S1:steps=9:learning_rate=-1", "learning_rate=-1.0 in --stages: use a number above 0"),
+        ("S1:steps=9:learning_rate=nan", "learning_rate=nan in --stages: use a number above 0"),
+        ("S1:steps=9:classifier_learning_rate=0", "classifier_learning_rate=0.0 in --stages"),
+        ("S1:steps=9:decay_at=8,4", "decay_at=(8, 4) in --stages: give steps above 0 that rise"),
+        ("S1:steps=9:decay_at=0", "decay_at=(0,) in --stages: give steps above 0"),
+        ("S1:steps=9:cosine=true:decay_at=5", "cosine and decay_at in --stages are two schedules"),
+        ("S1:steps=9:all_negatives_steps=10", "all_negatives_steps=10 of stage S1 are more than"),
+        ("S1:steps=9:all_negatives_steps=-1", "all_negatives_steps=-1 in --stages: use 0 or more"),
     ],
 )
 def test_wrong_stages_are_named(stages, message):
     with pytest.raises(ValueError, match=re.escape(message)):
         matching_flags.parse_stages(Settings(run_dir="x", stages=stages))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("adversarial_lambda", -1.0),
+        ("adversarial_lambda", float("inf")),
+        ("margin", -0.2),
+        ("margin", float("nan")),
+        ("clip", -2.0),
+    ],
+)
+def test_numbers_that_cannot_train_are_named(name, value):
+    with pytest.raises(ValueError, match=f"is {value}: use a number that is 0 or more, --{name}="):
+        matching_flags.parse_stages(Settings(run_dir="x", **{name: value}))
+    matching_flags.parse_stages(Settings(run_dir="x", **{name: 0.0}))
+
+
+def test_a_refit_may_end_within_the_steps_of_all_negatives():
+    (stage,) = matching_flags.parse_stages(
+        Settings(run_dir="x", stages="S1:steps=9:all_negatives_steps=4")
+    )
+    assert matching_start.chosen(stage, {"best_step": 2, "step": 9}).steps == 2
+
+
+def test_later_stages_have_a_tenth_of_the_rate():
+    stages = matching_flags.parse_stages(
+        Settings(run_dir="x", stages="S1;S2;S3;S4;S4T;S3:learning_rate=0.1")
+    )
+    rates = [stage.learning_rate for stage in stages if "image" in stage.train]
+    assert rates == [2e-4, 2e-5, 2e-5, 2e-5, 0.1]
+    assert {stage.classifier_learning_rate for stage in stages} == {2e-4}
 
 
 def test_tables_name_installed_flagfiles():
