@@ -53,7 +53,7 @@ class Data:
         kind: "real" or "synthetic".
         digest: sha256 of what the data is; of precomputed ones, of what is trained on.
         encoder: image to features; None for precomputed ones.
-        keeps_shared: whether the data were built with captions that stand in two splits.
+        keeps_shared: whether train has captions that stand in val or test.
         split_digests: of precomputed data, sha256 of each split: an evaluation opens one only.
     """
 
@@ -79,7 +79,10 @@ class Data:
         return Part(whole, Features.joined(counted))
 
     def _apart_from_test(self, split: str) -> Captions:
-        """Captions of val that stand in test, too, are not trained on (those of train are gone)."""
+        """Captions of val that stand in test, too, are not trained on.
+
+        Those of train are gone since the data were built or opened, or are to stay.
+        """
         captions = self.parts[split].captions
         if split != "val" or self.keeps_shared:
             return captions
@@ -145,11 +148,31 @@ def _open_precomputed(settings: Settings, wanted: tuple[str, ...], _: Any) -> Da
         digest = hashlib.sha256("\n".join(found.captions.texts).encode())
         digest.update(bytes.fromhex(filesystem.sha256_of(found.path)))
         digests[split] = digest.hexdigest()
+    keeps = not settings.drop_shared_captions
+    if "train" in parts and not keeps:
+        shared = _drop_shared(parts)
+        if shared:  # other training data; without any, those that they were
+            digests["train"] = hashlib.sha256(f"{digests['train']}{shared}".encode()).hexdigest()
     name = pathlib.Path(settings.precomputed).resolve().name  # of a remote one, too
     # What a run may go on with is told by what it trains on; the test may be another one.
     trained = [value for split, value in digests.items() if split != "test"] or [*digests.values()]
     whole = hashlib.sha256("".join(trained).encode()).hexdigest()
-    return Data(settings, parts, name, "real", whole, None, split_digests=digests)
+    return Data(settings, parts, name, "real", whole, None, keeps, digests)
+
+
+def _drop_shared(parts: dict[str, Part]) -> tuple[str, ...]:
+    """Takes the train captions that stand in val or test out of train: these captions."""
+    before = kept = parts["train"].captions
+    for split in ("val", "test"):
+        kept = kept.without(parts[split].captions)
+    parts["train"] = dataclasses.replace(parts["train"], captions=kept)
+    shared = sorted(set(before.texts) - set(kept.texts))
+    logging.info(
+        "%d of %d train captions stand in val or test and are not trained on "
+        "(--nodrop_shared_captions keeps them)",
+        len(before.texts) - len(kept.texts), len(before.texts),
+    )  # fmt: skip
+    return tuple(shared)
 
 
 def _open_shards(settings: Settings, wanted: tuple[str, ...], encoder: keras.Model | None) -> Data:

@@ -58,7 +58,12 @@ def run(settings: Settings) -> dict[str, Any]:
             dataclasses.asdict(settings) | {DIGEST: data.digest},
             script="experiments.train_matching",
             module=sentence_matching.__name__,
-            may_change={*runs.MAY_CHANGE, *EVALUATION, "checkpoint_every", "cache_features"},
+            # What drop_shared_captions has dropped is told by the digest.
+            may_change={
+                *runs.MAY_CHANGE,
+                *EVALUATION,
+                *("checkpoint_every", "cache_features", "drop_shared_captions"),
+            },
         )
         outcome, model, vocabulary = train(data, stages, run_dir, ("train",), val=data.parts["val"])
         if outcome["status"] == "stopped":

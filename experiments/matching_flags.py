@@ -56,6 +56,7 @@ class Settings:
     precomputed: str = ""
     precomputed_test: str = "test"
     precomputed_captions: int = 5
+    drop_shared_captions: bool = True
     # Image.
     backbone: str = "resnet152"
     backbone_weights: str = "imagenet"
@@ -124,6 +125,8 @@ HELP = {
     "precomputed": "Folder of {split}_ims.npy and {split}_caps.txt (vsepp, SCAN), not --data_dir.",
     "precomputed_test": "Files that are split test of --precomputed: testall are COCO's 5k images.",
     "precomputed_captions": "Captions a row of --precomputed, where there are more than rows.",
+    "drop_shared_captions": "Leave out train captions of --precomputed that stand word for word in "
+    "val or test; build_captions does so for shards.",
     "backbone": "Image encoder: a Keras application in snake_case, small_cnn, a .keras file, or "
     "hub:<TF-Hub handle or folder>; 'run:<folder>' none but that run's.",
     "backbone_weights": "imagenet, none, or the path of a weights file.",

@@ -49,6 +49,24 @@ def test_a_refit_leaves_out_val_captions_that_stand_in_test(keeps):
     assert len(whole.captions.image_ids) == 3
 
 
+def test_precomputed_train_captions_that_stand_in_val_or_test_are_left_out(folder, caplog):
+    caplog.set_level("INFO", logger="absl")
+    before = matching_data.open_data(settings_of(folder))
+    assert "0 of 3 train captions stand in val or test" in caplog.text
+    write_split(folder, "train", ["a dog", "A bird!", "a  House", "a boat"])
+    data = matching_data.open_data(settings_of(folder))
+    assert "2 of 4 train captions stand in val or test" in caplog.text
+    train = data.parts["train"].captions
+    assert train.texts == ("a dog", "a boat") and train.image_of.tolist() == [0, 3]
+    assert not data.keeps_shared
+    keeps = matching_data.open_data(settings_of(folder, drop_shared_captions=False))
+    assert len(keeps.parts["train"].captions.texts) == 4 and keeps.keeps_shared
+    assert len({one.digest for one in (before, data, keeps)}) == 3
+    # A refit treats val as train was treated.
+    for one, count in ((data, 2 + 1), (keeps, 4 + 2)):
+        assert len(one.joined(("train", "val")).captions.texts) == count
+
+
 @pytest.mark.parametrize("eval_only", [False, True])
 def test_val_says_nothing_of_a_refitted_run(folder, eval_only):
     refit = settings_of(folder, refit=True, eval_only=eval_only)
