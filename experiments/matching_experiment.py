@@ -116,7 +116,7 @@ def train(
     training.set_seed(settings.seed, settings.deterministic)
     model = build_model(data, vocabulary, vectors)
     if settings.start:
-        matching_start.take_start(model, vocabulary, settings.start, refit=val is None)
+        matching_start.take_start(model, vocabulary, data, refit=val is None)
     stages_dir = run_dir.path / "stages"
     stages_dir.mkdir(parents=True, exist_ok=True)
     vocabulary.save(stages_dir / matching_start.VOCABULARY)

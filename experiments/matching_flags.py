@@ -40,7 +40,8 @@ EVALUATION = (
     *("run_dir", "verify", "eval_only"),
     *("eval_split", "protocol", "folds"),
 )
-# Stands among the saved settings: a run goes on with the data it was begun with, wherever it lies.
+# Stands among the saved settings: a run goes on with the data it was begun with, wherever it lies,
+# and so does a run that starts from its weights.
 DIGEST = "data_sha256"
 
 

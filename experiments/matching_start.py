@@ -7,8 +7,10 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 from absl import logging
 
+from experiments.matching_data import Data
 from experiments.matching_flags import DIGEST, Settings, parse_stages
 from imgtext_tf import runs, untrusted
 from imgtext_tf.data import text
@@ -16,6 +18,14 @@ from imgtext_tf.models.sentence_matching import SentenceMatching
 from imgtext_tf.stages import Stage
 
 VOCABULARY = "vocabulary.txt"  # in the folder of stages: that of train and val is another one
+# What makes the model; rates of dropout, precision and the training itself may be others.
+_MODEL = (
+    *("live_images", "image_pooling", "image_hidden", "normalize_features", "center_features"),
+    *("tokens", "gru_layers", "bidirectional", "text_pooling", "embed_dim", "measure"),
+    *("unit_images", "absolute", "classifier_units"),
+)
+# What makes the features, where they are not given.
+_FEATURES = ("image_size", "central_fraction")
 
 
 def settings_of(run_dir: runs.RunDirectory) -> Settings:
@@ -34,21 +44,23 @@ def chooses(settings: Settings, stage: Stage) -> bool:
 
 
 def take_start(
-    model: SentenceMatching, vocabulary: text.Vocabulary, folder: str, *, refit: bool
+    model: SentenceMatching, vocabulary: text.Vocabulary, data: Data, *, refit: bool
 ) -> None:
-    """Gives a model the weights that another run ended with.
+    """Gives a model the weights that the run of `--start` ended with.
 
     Args:
         model: of the run that begins.
         vocabulary: of the run that begins.
-        folder: of the other run.
+        data: of the run that begins.
         refit: see `start_file`.
 
     Raises:
         runs.RunError: if that run is not finished, or has no such weights.
-        ValueError: if it is of another model or other words.
+        ValueError: if it is of another model, other data or other words.
     """
+    folder = data.settings.start
     path = start_file(folder, refit=refit)
+    _must_be_alike(runs.RunDirectory(folder), data)
     words = path.parent.parent / VOCABULARY
     if not words.exists() and path.parent == runs.RunDirectory(folder).path:
         words = runs.RunDirectory(folder).vocabulary_file
@@ -59,6 +71,49 @@ def take_start(
                          "--tokens and --scan_vocabulary")  # fmt: skip
     take_weights(model, path)
     logging.info("begins with %s", path)
+
+
+def _must_be_alike(run: runs.RunDirectory, data: Data) -> None:
+    """Raises ValueError, naming the first difference, if a run is of another model or other data.
+
+    Shapes do not tell: `--text_pooling`, `--measure` and many others leave them as they are.
+    """
+    if not run.settings_file.exists():  # an imported checkpoint of an older version
+        return
+    here, there = data.settings, settings_of(run)
+    from_images = bool(here.data_dir and there.data_dir)
+    for name in _MODEL + (_FEATURES if from_images else ()):
+        mine, its = getattr(here, name), getattr(there, name)
+        if mine != its:
+            raise ValueError(f"--start={here.start}: was trained with {name} {its!r}, this run has "
+                             f"{mine!r}: give both the same --{name}")  # fmt: skip
+    if from_images and not _same_backbone(run, there, data):
+        raise ValueError(f"--start={here.start}: was trained with backbone {there.backbone!r} "
+                         f"({there.backbone_weights}), this run has {here.backbone!r} "
+                         f"({here.backbone_weights}): give both the same --backbone and "
+                         "--backbone_weights")  # fmt: skip
+    digest = runs.read_settings(run.settings_file)["settings"].get(DIGEST)
+    if digest and digest != data.digest:  # an imported checkpoint has none
+        raise ValueError(f"--start={here.start}: was trained on other data (sha256 {digest:.12}, "
+                         f"here {data.digest:.12}): give both the same --data_dir, or the same "
+                         "--precomputed and --drop_shared_captions")  # fmt: skip
+
+
+def _same_backbone(run: runs.RunDirectory, there: Settings, data: Data) -> bool:
+    """Whether two runs' features are of one backbone, wherever its file lies by now."""
+    here = data.settings
+    if here.live_images:  # it is among the weights that are taken
+        return True
+    names = [(one.backbone, one.backbone_weights) for one in (here, there)]
+    if names[0] == names[1] and here.backbone_weights != "none":  # those depend on the seed
+        return True
+    if data.encoder is None or not run.backbone_file.exists():
+        return names[0] == names[1]
+    mine, its = (
+        one.get_weights() for one in (data.encoder, untrusted.load_model(run.backbone_file))
+    )
+    same = len(mine) == len(its) and all(map(np.array_equal, mine, its))
+    return same and (bool(mine) or names[0] == names[1])
 
 
 def start_file(folder: str, *, refit: bool) -> pathlib.Path:

@@ -3,10 +3,12 @@
 import dataclasses
 import json
 
+import keras
 import numpy as np
 import pytest
 
 from experiments import compare_matching, matching_experiment, matching_start
+from experiments.matching_data import Data
 from experiments.matching_flags import Settings, parse_stages
 from imgtext_tf import runs, training
 from imgtext_tf.data.text import Vocabulary
@@ -17,12 +19,16 @@ WORDS = ("<start>", "<end>", "dog", "cat")
 STAGES = "S1:steps=3;S2:steps=2"
 
 
-def write_run(folder, *, seed=0, finished=True, stages=STAGES, metrics=None, **settings):
+def write_run(folder, *, seed=0, finished=True, stages=STAGES, metrics=None, digest="", **settings):
     given = Settings(run_dir=str(folder), seed=seed, stages=stages, **settings)
     run = runs.RunDirectory(folder)
     runs.write_json(
         run.settings_file,
-        {"script": "s", "module": "m", "settings": dataclasses.asdict(given) | {"data_sha256": ""}},
+        {
+            "script": "s",
+            "module": "m",
+            "settings": dataclasses.asdict(given) | {"data_sha256": digest},
+        },
     )
     done = [{"name": stage.name, "status": "finished", "step": 3, "best_step": 2}
             for stage in parse_stages(given)]  # fmt: skip
@@ -110,20 +116,83 @@ def model_of(dim=4):
     )
 
 
+def data_of(start, *, digest="", encoder=None, **settings):
+    given = Settings(run_dir="", start=str(start), **settings)
+    return Data(given, {}, "made", "synthetic", digest, encoder)
+
+
 def test_weights_are_taken_from_the_same_words_and_model_only(tmp_path):
     folder = write_run(tmp_path / "a", stages="S1:steps=3")
     first = model_of()
     first.set_weights([weight + 1 for weight in first.get_weights()])
     runs.save_model(first, matching_start.start_file(folder, refit=False))
     model = model_of()
-    matching_start.take_start(model, Vocabulary(WORDS), folder, refit=False)
+    matching_start.take_start(model, Vocabulary(WORDS), data_of(folder), refit=False)
     for mine, theirs in zip(model.get_weights(), first.get_weights(), strict=True):
         np.testing.assert_array_equal(mine, theirs)
     with pytest.raises(ValueError, match="has other words"):
         other = Vocabulary((*WORDS[:3], "bird"))
-        matching_start.take_start(model, other, folder, refit=False)
+        matching_start.take_start(model, other, data_of(folder), refit=False)
     with pytest.raises(ValueError, match="other shapes"):
-        matching_start.take_start(model_of(5), Vocabulary(WORDS), folder, refit=False)
+        matching_start.take_start(model_of(5), Vocabulary(WORDS), data_of(folder), refit=False)
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        # None of these changes a shape.
+        ({"text_pooling": "max"}, "text_pooling 'last', this run has 'max'.*same --text_pooling"),
+        ({"measure": "order"}, "measure 'cosine', this run has 'order'"),
+        ({"image_size": 299}, "image_size 224, this run has 299"),
+        ({"central_fraction": 1.0}, "central_fraction 0.875"),
+        ({"backbone": "resnet50"}, "backbone 'resnet152' .imagenet., this run has 'resnet50'"),
+        ({"digest": "e" * 64}, "was trained on other data .sha256 d{12}, here e{12}"),
+    ],
+)
+def test_another_model_or_other_data_are_no_start(tmp_path, change, named):
+    folder = write_run(tmp_path / "a", stages="S1:steps=3", data_dir="here", digest="d" * 64)
+    runs.save_model(model_of(), matching_start.start_file(folder, refit=False))
+    same = {"data_dir": "moved", "digest": "d" * 64}
+    # Stages, dropout and the run of the game itself may be others.
+    free = {"stages": "S2:steps=2", "word_dropout": 0.1, "refit": True, "mixed_precision": True}
+    matching_start.take_start(
+        model_of(), Vocabulary(WORDS), data_of(folder, **same, **free), refit=False
+    )
+    with pytest.raises(ValueError, match=named):
+        data = data_of(folder, **same | change)
+        matching_start.take_start(model_of(), Vocabulary(WORDS), data, refit=False)
+
+
+def test_features_that_are_given_have_no_backbone(tmp_path):
+    folder = write_run(tmp_path / "a", stages="S1:steps=3", precomputed="here", digest="d")
+    runs.save_model(model_of(), matching_start.start_file(folder, refit=False))
+    given = data_of(folder, precomputed="there", digest="d", backbone="other", image_size=299)
+    matching_start.take_start(model_of(), Vocabulary(WORDS), given, refit=False)
+
+
+@pytest.mark.parametrize("weights", ["imagenet", "none"])
+def test_a_backbone_is_told_by_its_weights_not_by_its_path(tmp_path, weights):
+    def backbone(value):
+        start = keras.initializers.Constant(value)
+        return keras.Sequential(
+            [keras.Input((3,)), keras.layers.Dense(2, kernel_initializer=start)]
+        )
+
+    data = {"data_dir": "d", "digest": "d", "backbone_weights": weights}
+    folder = write_run(tmp_path / "a", stages="S1:steps=3", backbone="here.keras", **data)
+    runs.save_model(model_of(), matching_start.start_file(folder, refit=False))
+    runs.RunDirectory(folder).save_backbone(backbone(1.0))
+
+    def take(path, value):
+        other = data_of(folder, backbone=path, encoder=backbone(value), **data)
+        matching_start.take_start(model_of(), Vocabulary(WORDS), other, refit=False)
+
+    take("moved.keras", 1.0)
+    with pytest.raises(ValueError, match="give both the same --backbone"):
+        take("moved.keras", 2.0)
+    if weights == "none":  # random ones are of another seed
+        with pytest.raises(ValueError, match="give both the same --backbone"):
+            take("here.keras", 2.0)
 
 
 def test_an_imported_checkpoint_is_a_start(tmp_path):
@@ -131,7 +200,7 @@ def test_an_imported_checkpoint_is_a_start(tmp_path):
     Vocabulary(("other",)).save(tmp_path / "vocabulary.txt")
     assert matching_start.start_file(str(tmp_path), refit=False).parent == tmp_path
     with pytest.raises(ValueError, match="has other words"):
-        matching_start.take_start(model_of(), Vocabulary(WORDS), str(tmp_path), refit=False)
+        matching_start.take_start(model_of(), Vocabulary(WORDS), data_of(tmp_path), refit=False)
 
 
 def test_no_classifier_without_a_trained_embedding(tmp_path):
