@@ -14,6 +14,7 @@ _LOG = standard_logging.getLogger(__name__)
 _NAMES = ("triplet_loss", "score_spread", "classifier_accuracy")
 _SURE = 0.99
 _NO_SPREAD = 0.02  # standard deviation of a batch's scores
+_EQUAL = 0.002  # as well, where nothing but rounding makes them differ
 _RECENT = 50  # steps that a warning is about
 _LEARNT = 300  # steps after which a model has left the loss of equal scores
 
@@ -55,14 +56,18 @@ class Watch(keras.callbacks.Callback):
         at_collapse = abs(loss - self._collapsed) < 0.05 * self._collapsed and spread < _NO_SPREAD
         # The first steps stand there too, before anything is learnt.
         warm_up = stage.all_negatives_steps if stage.mining != "all" else 0
-        if at_collapse and int(self.model.optimizer.iterations) > _LEARNT + warm_up:
+        if int(self.model.optimizer.iterations) <= _LEARNT + warm_up:
+            return
+        mend = ("all embeddings have become one. Lower the learning rate, or begin with all "
+                "negatives (all_negatives_steps) or with a trained stage")  # fmt: skip
+        if at_collapse:
             of_all = " x (batch - 1)" if stage.mining == "all" else ""
-            self._warn(
-                "collapse",
-                f"the triplet loss stands at {loss:.2f} = 2 x batch{of_all} x margin: all "
-                "embeddings have become one. Lower the learning rate, or begin with all negatives "
-                "(all_negatives_steps) or with a trained stage",
-            )
+            found = f"the triplet loss stands at {loss:.2f} = 2 x batch{of_all} x margin: "
+            self._warn("collapse", found + mend)
+        elif stage.mining == "semi_hard" and spread < _EQUAL:
+            # Equal scores are no semi-hard negatives; rounding makes some of them lower.
+            found = f"the triplet loss stands at {loss:.2f}, but all scores of a batch are equal: "
+            self._warn("collapse", found + mend)
 
     def _sure(self, accuracy: float) -> None:
         stage = self._stage
@@ -76,13 +81,13 @@ class Watch(keras.callbacks.Callback):
         elif stage.strength and stage.target == "reverse":
             self._warn(
                 "sure", right + "its reversed gradient vanishes. Use --adversarial_target=flip "
-                "with --adversarial_mode=alternating, a higher --adversarial_lambda or a weaker "
-                "classifier",
+                "with --adversarial_mode=alternating, or a weaker classifier",
             )  # fmt: skip
         elif stage.strength:
             self._warn(
-                "sure", right + "the encoders do not win against it. Use a higher "
-                "--adversarial_lambda, a higher learning rate or a weaker classifier",
+                "sure", right + "the encoders do not win against it. Use a weaker classifier, "
+                "a higher learning rate or, above 1, a lower --adversarial_lambda: 10 and more "
+                "have opened the gap (docs/papers/liu2019.md)",
             )  # fmt: skip
 
     def _warn(self, kind: str, text: str) -> None:

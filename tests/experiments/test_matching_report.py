@@ -14,7 +14,7 @@ from experiments import (
     matching_watch,
 )
 from experiments.matching_flags import STAGES, Settings
-from imgtext_tf import markdown, report
+from imgtext_tf import losses, markdown, report
 from imgtext_tf.data.captions import Captions
 from imgtext_tf.metrics import retrieval
 from imgtext_tf.stages import Stage
@@ -58,16 +58,30 @@ def test_a_collapse_is_warned_of_once(caplog):
     assert not warnings_at(every, caplog, 900, triplet_loss=51.3)
     (warning,) = warnings_at(every, caplog, 900, triplet_loss=51.2 * 127)
     assert "2 x batch x (batch - 1) x margin" in warning
+    assert not warnings_at(stage, caplog, 900, triplet_loss=0.0)  # learnt, or as semi-hard
+
+
+@pytest.mark.parametrize("rounding", [0.0, 1e-7])
+def test_a_collapse_of_semi_hard_negatives_is_told_by_the_spread(caplog, rounding):
+    scores = 0.9 + rounding * np.random.default_rng(0).normal(size=(128, 128)).astype("float32")
+    loss = float(losses.bidirectional_hinge(scores.astype("float32"), mining="semi_hard"))
+    assert (loss == 0.0) == (rounding == 0.0)
+    stage = Stage("S1", mining="semi_hard", all_negatives_steps=100)
+    (warning,) = warnings_at(stage, caplog, 900, triplet_loss=loss, score_spread=rounding)
+    assert "all embeddings have become one" in warning
+    assert not warnings_at(stage, caplog, 900, triplet_loss=loss, score_spread=0.1)
+    assert not warnings_at(stage, caplog, 350, triplet_loss=loss)
 
 
 def test_a_sure_classifier_is_warned_of(caplog):
     stage = Stage("S3", **STAGES["S3"])
     (warning,) = warnings_at(stage, caplog, 9, classifier_accuracy=0.999)
-    assert "reversed gradient vanishes" in warning
+    assert "reversed gradient vanishes" in warning and "lambda" not in warning
     assert not warnings_at(stage, caplog, 9, classifier_accuracy=0.9)
     flip = dataclasses.replace(stage, mode="alternating", target="flip")
     (warning,) = warnings_at(flip, caplog, 9, classifier_accuracy=0.999)
     assert "do not win" in warning and "--adversarial_target" not in warning
+    assert "higher --adversarial_lambda" not in warning  # which has opened the gap
     (warning,) = warnings_at(Stage("S2", **STAGES["S2"]), caplog, 9, classifier_accuracy=0.999)
     assert "fewer steps" in warning
     # Without a game nobody loses it.
