@@ -5,7 +5,8 @@ r"""Evaluates trained matching runs: each by itself, and the mean of their score
     python -m experiments.evaluate_matching --scores=ours.npy,scan_t2i.npy --folds=5
 
 Every run leaves its own `result.json` as `train_matching --eval_only` does. With several runs the
-scores of all images and captions are averaged, too, and the ensemble's metrics go to `--output`.
+scores of all images and captions are averaged, too, and the ensemble's metrics go to `--output`;
+with one run, its recalls and ranks.
 `--save_scores` keeps these scores. `--scores` takes matrices that any model left, [images,
 captions] with `--precomputed_captions` captions an image, one image after another, and averages
 them.
@@ -38,11 +39,12 @@ def run(
     Args:
         settings: what to evaluate on; the model's settings are each run's own.
         run_dirs: of trained runs.
-        output: where the ensemble's metrics go.
+        output: where the ensemble's metrics go, or those of the only run.
         save_scores: where the scores go, the mean of all runs', a `.npy` file.
 
     Returns:
-        Run directory -> result, and the metrics of the "ensemble" where there are several.
+        Run directory -> result, and the metrics of the "ensemble" where there are several, or
+        where `output` asks for them.
 
     Raises:
         ValueError: if there is no run, or the runs have other test data.
@@ -74,7 +76,7 @@ def run(
         )
     if save_scores:
         _save_scores(members, save_scores)
-    if len(members) == 1:
+    if len(members) == 1 and not output:
         return results
     metrics = retrieval.ensemble_metrics(members, image_of, folds=settings.folds)
     name = next(iter(results.values()))["protocol"]

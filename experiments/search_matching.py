@@ -84,7 +84,11 @@ class Searcher:
         self.digest = filesystem.sha256_of(runs.RunDirectory(run_dir).model_file("best"))
 
     def embed_sentences(self, sentences: list[str]) -> np.ndarray:
-        """The embeddings [N, D] of sentences."""
+        """The embeddings [N, D] of sentences.
+
+        Raises:
+            ValueError: if none of them has a word.
+        """
         words = words_of(sentences, self._preprocessing["tokens"])
         warn_of_unknown(words, self._vocabulary)
         ids = WordIds.of(words, self._vocabulary, max_words=self._preprocessing["max_words"])
@@ -114,9 +118,20 @@ class Searcher:
 
 
 def warn_of_unknown(words: tf.RaggedTensor, vocabulary: Vocabulary) -> None:
-    """Warns of words [N, (W)] that a run has never seen: to it they are all one."""
-    asked = {word.decode("utf-8") for word in words.flat_values.numpy().tolist()}
-    if strange := sorted(asked - set(vocabulary.words)):
+    """Warns of words [N, (W)] that a run has never seen: to it they are all one.
+
+    Raises:
+        ValueError: if there is no word at all: such sentences are all one, too.
+    """
+    found = [[word.decode("utf-8") for word in one] for one in words.to_list()]
+    if not any(found):
+        raise ValueError("there is no word to search for: give --sentence or --sentences words, "
+                         "not only punctuation")  # fmt: skip
+    asked, known = set().union(*found), set(vocabulary.words)
+    if empty := sum(known.isdisjoint(one) for one in found):
+        logging.warning("%d of %d sentences have no word that this run knows: their scores say "
+                        "nothing", empty, len(found))  # fmt: skip
+    if strange := sorted(asked - known):
         shown = ", ".join(printable(word) for word in strange[:10])
         logging.warning("%d words are unknown to this run, all alike to it: %s%s", len(strange),
                         shown, ", ..." * (len(strange) > 10))  # fmt: skip

@@ -11,6 +11,7 @@ from experiments import (
     evaluate_matching,
     make_tables,
     matching_report,
+    matching_trained,
     matching_watch,
 )
 from experiments.matching_flags import STAGES, Settings
@@ -125,6 +126,27 @@ def test_scores_of_any_model_are_averaged(tmp_path):
     assert found["protocol"] == "scores of 6 images (mean of 2 folds)"
     with pytest.raises(ValueError, match="0.npy: holds float32 .6, 12., not .* with 5 captions"):
         evaluate_matching.run_scores(Settings(run_dir=""), paths)
+
+
+def test_one_run_leaves_its_metrics_too(tmp_path, monkeypatch):
+    rng = np.random.default_rng(0)
+    arrays = {"images": rng.normal(size=(4, 3)), "captions": rng.normal(size=(8, 3))}
+    settings, image_of = Settings(run_dir=""), np.arange(8) // 2
+    trained = types.SimpleNamespace(
+        model=types.SimpleNamespace(measure="cosine"),
+        data=types.SimpleNamespace(settings=settings),
+        batches=types.SimpleNamespace(
+            part=types.SimpleNamespace(captions=Captions(("a",) * 8, image_of, tuple("abcd")))
+        ),
+    )
+    monkeypatch.setattr(matching_trained, "open_trained", lambda settings: trained)
+    monkeypatch.setattr(matching_report, "evaluate", lambda *args, **kwargs: ({}, arrays))
+    monkeypatch.setattr(matching_report, "report", lambda *args, **kwargs: {"protocol": "made"})
+    assert list(evaluate_matching.run(settings, ["one"])) == ["one"]
+    evaluate_matching.run(settings, ["one"], str(tmp_path / "x.json"))
+    written = json.loads((tmp_path / "x.json").read_text())
+    expected = retrieval.retrieval_metrics(*arrays.values(), image_of)
+    assert written == {"protocol": "made", "runs": ["one"], "metrics": pytest.approx(expected)}
 
 
 @pytest.mark.parametrize(

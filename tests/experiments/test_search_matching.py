@@ -130,9 +130,14 @@ def test_unknown_words_are_named(caplog):
     vocabulary = Vocabulary(("<start>", "<end>", "dog", "runs"))
     search_matching.warn_of_unknown(words_of(["A dog runs.", "zebra"]), vocabulary)
     assert "2 words are unknown to this run, all alike to it: a, zebra" in caplog.text
+    assert "1 of 2 sentences have no word that this run knows" in caplog.text
     caplog.clear()
     search_matching.warn_of_unknown(words_of(["dog runs"]), vocabulary)
     assert not caplog.text
+    search_matching.warn_of_unknown(words_of(["dog runs", "!!!"]), vocabulary)
+    assert "1 of 2 sentences have no word that this run knows" in caplog.text
+    with pytest.raises(ValueError, match="no word to search for: give --sentence"):
+        search_matching.warn_of_unknown(words_of(["!!!"]), vocabulary)
 
 
 @pytest.mark.parametrize(
