@@ -18,7 +18,7 @@ Columns = slice | np.ndarray
 Scorer = Callable[[slice, Columns], np.ndarray]  # rows and columns -> their scores
 _BLOCK_VALUES = 32 * 2**20  # scores at a time: 128 MB
 _HELD = 2**30  # bytes of scores that are kept for both directions: 5k x 25k are 500 MB
-_CACHED = 256  # captions at a time whose differences stay in the processor's cache
+_CACHED = 64  # captions at a time whose differences stay in the processor's cache
 
 
 @dataclasses.dataclass(frozen=True)
@@ -160,15 +160,17 @@ def _cosine(queries: np.ndarray, answers: np.ndarray) -> np.ndarray:
 
 
 def _order(images: np.ndarray, captions: np.ndarray) -> np.ndarray:
+    """No product of matrices gives these: 5k x 25k x 1024 take 35 s of one core."""
     images, captions = np.asarray(images, np.float32), np.asarray(captions, np.float32)
     scores = np.empty([len(images), len(captions)], np.float32)
     for start in range(0, len(captions), _CACHED):
         part = captions[start : start + _CACHED]
         excess = np.empty_like(part)
         for row, image in enumerate(images):
-            np.subtract(part, image, out=excess)
-            np.maximum(excess, 0, out=excess)
-            scores[row, start : start + _CACHED] = -np.einsum("cd,cd->c", excess, excess)
+            # max(0, c - i) = max(c, i) - i: NumPy compares slowly with one number.
+            np.subtract(np.maximum(part, image, out=excess), image, out=excess)
+            squares = np.matmul(excess[:, None], excess[:, :, None])
+            scores[row, start : start + _CACHED] = -squares[:, 0, 0]
     return scores
 
 
