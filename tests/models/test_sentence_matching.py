@@ -189,6 +189,33 @@ def test_lambda_zero_equals_the_baseline_bit_for_bit(mode):
     assert difference == {"image": False, "text": False, "classifier": True}
 
 
+@pytest.mark.heavy  # traces each stage; the tests above run eagerly and in float32
+@pytest.mark.parametrize("mode", ["reversal", "alternating"])
+def test_the_stages_keep_their_promises_in_graphs_of_sixteen_bits(mode):
+    def run(model, stage):
+        model.begin_stage(stage)
+        assert not (model.run_eagerly or tf.config.functions_run_eagerly())
+        before = weights(model)
+        for seed in range(3):
+            model.train_on_batch(make_batch(seed), return_dict=True)
+        return changed(before, weights(model))
+
+    joint = dataclasses.replace(JOINT, mode=mode)
+    training.set_precision(True, scaled=False)
+    try:
+        model, base, without = make_model(), make_model(), make_model()
+        assert model.text_branch.get_layer("gru1").compute_dtype == "bfloat16"
+        assert run(model, TRIPLET) == {"image": True, "text": True, "classifier": False}
+        assert run(model, CLASSIFIER) == {"image": False, "text": False, "classifier": True}
+        assert run(model, joint) == {"image": True, "text": True, "classifier": True}
+        run(base, TRIPLET)
+        run(without, dataclasses.replace(joint, strength=0.0))
+    finally:
+        training.set_precision(False)
+    difference = changed(weights(base), weights(without))
+    assert difference == {"image": False, "text": False, "classifier": True}
+
+
 @pytest.mark.parametrize(
     ("mode", "target"),
     [
