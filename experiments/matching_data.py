@@ -187,6 +187,7 @@ def _open_shards(settings: Settings, wanted: tuple[str, ...], encoder: keras.Mod
     if encoder is None:
         encoder = open_encoder(settings)
     if settings.live_images:
+        # Deviation 8: crops of 5 % of the area and more, as `images.distort` has them.
         distort = {"crop": settings.crop, "flip": settings.flip}
         distort |= {"brightness": 0, "saturation": None, "hue": 0, "contrast": None}
         sources = {
