@@ -30,7 +30,7 @@ from collections.abc import Sequence
 import numpy as np
 from absl import flags, logging
 
-from experiments import annotated_pairs, common_flags, run_steps, settings_flags
+from experiments import common_flags, relation_annotated, run_steps, settings_flags
 from imgtext_tf import annotation, figures, untrusted
 from imgtext_tf.annotation import Annotations
 from imgtext_tf.metrics import agreement, classification
@@ -239,7 +239,7 @@ def _write(
         ]
         annotation.write_table(run_dir.path / "labels.csv", ("pair", "label", "automatic"), rows)
         if settings.data_dir:
-            count = annotated_pairs.write(
+            count = relation_annotated.write(
                 run_dir.path / "labelled",
                 dict(zip(votes.pairs, labels, strict=True)),
                 data_dir=settings.data_dir,

@@ -83,7 +83,7 @@ def run(settings: Settings) -> dict[str, Any]:
     started = time.monotonic()
     with run_steps.evaluating(settings, script=_SCRIPT, module=__name__) as run_dir:
         trained = open_runs(settings)
-        mixed_seeds = _mixed_seeds(trained, settings.allow_mixed_seeds)
+        mixed_seeds = relation_runs.mixed_seeds(trained, allowed=settings.allow_mixed_seeds)
         split = settings.eval_split
         data = relation_runs.open_data_of_classes(trained["cmi"])
         ids = relation_runs.ids_of(data, split)
@@ -136,24 +136,6 @@ def open_runs(settings: Settings) -> dict[str, TrainedRun]:
             verify=settings.verify if not trained else "size",
         )
     return trained
-
-
-def _mixed_seeds(trained: dict[str, TrainedRun], allowed: bool) -> dict[str, Any]:
-    """What the result says of seeds beside that of the CMI run: nothing where all are the same.
-
-    Raises:
-        RunError: naming them, if they differ and may not.
-    """
-    seeds = {name: run.data.settings.seed for name, run in trained.items()}
-    if len(set(seeds.values())) == 1:
-        return {}
-    if not allowed:
-        named = ", ".join(f"--{name}_run: {seed}" for name, seed in seeds.items())
-        raise runs.RunError(
-            f"the runs have different seeds ({named}), and a result is filed under one: give runs "
-            "of one seed, or --allow_mixed_seeds"
-        )
-    return {"seeds": seeds}
 
 
 def cascade_labels(

@@ -82,6 +82,24 @@ def open_run(
     return TrainedRun(relation_experiment.open_trained(settings, run_dir), model, result)
 
 
+def mixed_seeds(trained: Mapping[str, TrainedRun], *, allowed: bool) -> dict[str, Any]:
+    """What a result says of the runs' seeds beside its own: nothing where all are the same.
+
+    Raises:
+        RunError: naming them, if they differ and may not.
+    """
+    seeds = {name: run.data.settings.seed for name, run in trained.items()}
+    if len(set(seeds.values())) == 1:
+        return {}
+    if not allowed:
+        named = ", ".join(f"--{name}_run: {seed}" for name, seed in seeds.items())
+        raise runs.RunError(
+            f"the runs have different seeds ({named}), and a result is filed under one: give runs "
+            "of one seed, or --allow_mixed_seeds"
+        )
+    return {"seeds": seeds}
+
+
 def by_id(arrays: Mapping[str, np.ndarray], ids: np.ndarray) -> dict[str, np.ndarray]:
     """The rows of `evaluation.predict`'s arrays in the order of other ids.
 
