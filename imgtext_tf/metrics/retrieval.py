@@ -160,7 +160,7 @@ def _cosine(queries: np.ndarray, answers: np.ndarray) -> np.ndarray:
 
 
 def _order(images: np.ndarray, captions: np.ndarray) -> np.ndarray:
-    """No product of matrices gives these: 5k x 25k x 1024 take 35 s of one core."""
+    """No product of matrices gives these: 5k x 25k x 1024 take about 50 s of one core."""
     images, captions = np.asarray(images, np.float32), np.asarray(captions, np.float32)
     scores = np.empty([len(images), len(captions)], np.float32)
     for start in range(0, len(captions), _CACHED):
@@ -169,8 +169,7 @@ def _order(images: np.ndarray, captions: np.ndarray) -> np.ndarray:
         for row, image in enumerate(images):
             # max(0, c - i) = max(c, i) - i: NumPy compares slowly with one number.
             np.subtract(np.maximum(part, image, out=excess), image, out=excess)
-            squares = np.matmul(excess[:, None], excess[:, :, None])
-            scores[row, start : start + _CACHED] = -squares[:, 0, 0]
+            scores[row, start : start + _CACHED] = -np.einsum("cd,cd->c", excess, excess)
     return scores
 
 
