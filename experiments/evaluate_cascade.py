@@ -22,10 +22,17 @@ from typing import Any
 import numpy as np
 from absl import flags, logging
 
-from experiments import common_flags, relation_report, relation_runs, run_steps, settings_flags
+from experiments import (
+    common_flags,
+    relation_matrices,
+    relation_report,
+    relation_runs,
+    run_steps,
+    settings_flags,
+)
 from experiments.relation_data import Data
 from experiments.relation_runs import TrainedRun
-from imgtext_tf import evaluation, figures, relations, runs
+from imgtext_tf import evaluation, relations, runs
 from imgtext_tf.metrics import classification
 
 _SCRIPT = "experiments.evaluate_cascade"
@@ -92,7 +99,15 @@ def run(settings: Settings) -> dict[str, Any]:
         truth = data.truth(split)
         metrics: dict[str, float] = {"orders_agreeing": float(agreeing)}
         for part, chosen in relation_report.parts_of(data, split, ids).items():
-            matrix = _matrix(run_dir, part, truth[chosen], labels[chosen])
+            matrix = relation_matrices.draw(
+                run_dir,
+                part,
+                truth[chosen],
+                labels[chosen],
+                relations.RELATIONS,
+                of="cascade",
+                undefined=True,
+            )
             of_part = _scores(data, truth[chosen], labels[chosen]) | _cells(matrix)
             metrics |= {f"{part}/{name}": value for name, value in of_part.items()}
             for name, one in trained.items():
@@ -228,18 +243,6 @@ def _difference(
         f"{name}/accuracy_low": low,
         f"{name}/accuracy_high": high,
     }
-
-
-def _matrix(
-    run_dir: runs.RunDirectory, part: str, truth: np.ndarray, labels: np.ndarray
-) -> np.ndarray:
-    """The confusion matrix of a part, Undefined last; draws it, too."""
-    names = relations.RELATIONS
-    matrix = classification.confusion_matrix(truth, labels, num_classes=len(names), undefined=True)
-    title = f"{part}, cascade: {classification.accuracy(matrix):.1%} of {matrix.sum():,} pairs"
-    figure = figures.confusion_matrix_figure(matrix, names, title=title)
-    figures.save(figure, run_dir.figures / f"{part}_confusion_matrix.png")
-    return matrix
 
 
 def _write_predictions(

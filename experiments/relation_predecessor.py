@@ -8,10 +8,10 @@ import keras
 import numpy as np
 from absl import logging
 
-from experiments import relation_report
+from experiments import relation_matrices, relation_report
 from experiments.relation_data import Data
 from experiments.relation_flags import Settings
-from imgtext_tf import evaluation, relations
+from imgtext_tf import evaluation, relations, runs
 from imgtext_tf.metrics import classification
 from imgtext_tf.models import article_encoder
 
@@ -77,8 +77,10 @@ def evaluate(
     return metrics | {"harmonic_accuracy": 2 * product / max(total, 1e-9)}, found
 
 
-def part_metrics(data: Data, split: str, arrays: dict[str, np.ndarray]) -> dict[str, float]:
-    """The metrics `<cmi or sc>/<part>/...` of what `evaluate` predicted."""
+def part_metrics(
+    data: Data, split: str, arrays: dict[str, np.ndarray], run_dir: runs.RunDirectory
+) -> dict[str, float]:
+    """The metrics `<cmi or sc>/<part>/...` of what `evaluate` predicted; draws the matrices."""
     metrics: dict[str, float] = {}
     for part, chosen in relation_report.parts_of(data, split, arrays["ids"]).items():
         for metric in METRICS:
@@ -100,6 +102,9 @@ def part_metrics(data: Data, split: str, arrays: dict[str, np.ndarray]) -> dict[
                 "pairs": float(len(truth)),
             }
             metrics |= {f"{metric}/{part}/{name}": value for name, value in scores.items()}
+            relation_matrices.draw(
+                run_dir, part, truth, predicted, names, of=f"predecessor, {metric}", name=metric
+            )
             accuracy, majority = scores["accuracy"], scores["majority"]
             logging.info("%s, %s: %.4f, majority class %.4f", part, metric, accuracy, majority)
     return metrics

@@ -30,7 +30,14 @@ from sklearn.metrics import balanced_accuracy_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from experiments import common_flags, relation_data, relation_flags, relation_report, run_steps
+from experiments import (
+    common_flags,
+    relation_data,
+    relation_flags,
+    relation_matrices,
+    relation_report,
+    run_steps,
+)
 from experiments.relation_data import Data
 from experiments.relation_flags import Settings
 from imgtext_tf import runs, training
@@ -79,7 +86,7 @@ def run(settings: Settings, baselines: tuple[str, ...] = BASELINES) -> dict[str,
         data = Data(settings, relation_data.open_readers(settings), text.Vocabulary(()))
         metrics: dict[str, float] = {}
         for baseline in baselines:
-            metrics |= _evaluate(baseline, data, settings.eval_split)
+            metrics |= _evaluate(baseline, data, run_dir)
         return run_dir.write_result(
             metrics=metrics,
             seed=settings.seed,
@@ -91,8 +98,9 @@ def run(settings: Settings, baselines: tuple[str, ...] = BASELINES) -> dict[str,
         )
 
 
-def _evaluate(baseline: str, data: Data, split: str) -> dict[str, float]:
-    """The metrics of a baseline on a split and on its balanced part."""
+def _evaluate(baseline: str, data: Data, run_dir: runs.RunDirectory) -> dict[str, float]:
+    """The metrics of a baseline on a split and on its balanced part, and their pictures."""
+    split = data.settings.eval_split
     truth = data.truth(split)
     if baseline == "majority":
         predicted = np.full(len(truth), np.bincount(data.truth("train")).argmax())
@@ -106,6 +114,15 @@ def _evaluate(baseline: str, data: Data, split: str) -> dict[str, float]:
     for part, chosen in parts.items():
         of_part = relation_report.part_metrics(data, truth[chosen], predicted[chosen])
         metrics |= {f"{baseline}/{part}/{name}": value for name, value in of_part.items()}
+        relation_matrices.draw(
+            run_dir,
+            part,
+            truth[chosen],
+            predicted[chosen],
+            data.labels,
+            of=baseline,
+            name=baseline,
+        )
         logging.info("%s, %s: accuracy %.4f", baseline, part, of_part["accuracy"])
     return metrics
 

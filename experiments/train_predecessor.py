@@ -34,7 +34,7 @@ from experiments import (
 from experiments.relation_data import Data
 from experiments.relation_flags import Settings
 from experiments.relation_predecessor import METRICS
-from imgtext_tf import distribution, relations, runs, training, untrusted
+from imgtext_tf import distribution, figures, relations, runs, training, untrusted
 from imgtext_tf.data import fasttext
 from imgtext_tf.models import article_encoder
 
@@ -263,7 +263,8 @@ def _report(
     split = data.settings.eval_split
     best = untrusted.load_model(run_dir.model_file("best"))
     _, arrays = relation_predecessor.evaluate(best, data, split)
-    metrics = relation_predecessor.part_metrics(data, split, arrays)
+    metrics = relation_predecessor.part_metrics(data, split, arrays, run_dir)
+    figures.save(figures.curves_figure(run_dir.read_history()), run_dir.figures / "curves.png")
     return run_dir.write_result(
         metrics=metrics,
         seed=data.settings.seed,

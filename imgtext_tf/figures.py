@@ -20,6 +20,7 @@ from matplotlib.ticker import MaxNLocator
 # Blue and orange-red stay apart for the colour-blind; a tick or a cross says the same.
 _RIGHT, _WRONG, _PLAIN = "#0b5fa5", "#c4390a", "#333333"
 _DPI = 120
+_HEADING_INCHES = 0.115  # a bold letter of the heading takes so much on average
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,7 +98,9 @@ def confusion_matrix_figure(
     axes.set_xlabel("predicted class")
     axes.set_ylabel("true class (pairs)")
     _rule_off(axes, classes, columns)
-    axes.set_title(title, weight="bold", parse_math=False)
+    # Few classes make a picture that is narrower than most headings.
+    heading = textwrap.fill(title, int(size / _HEADING_INCHES))
+    figure.suptitle(heading, weight="bold", parse_math=False)
     return figure
 
 
@@ -200,7 +203,7 @@ def _verdict(tile: PairTile) -> list[tuple[str, str]]:
 
 
 def curves_figure(history: Sequence[Mapping[str, Any]], *, title: str = "") -> Figure:
-    """Draws loss, accuracy and per-class recall over training steps.
+    """Draws loss, accuracies and per-class recall over training steps.
 
     Args:
         history: rows with `step` and metrics named `train/...` and `val/...`, as in `history.csv`;
@@ -216,7 +219,7 @@ def curves_figure(history: Sequence[Mapping[str, Any]], *, title: str = "") -> F
     panels = {
         "loss": [name for name in ("train/loss", "val/loss") if name in names],
         "accuracy": [
-            name for name in ("train/accuracy", "val/accuracy", "val/macro_recall") if name in names
+            name for name in names if name.endswith("accuracy") or name == "val/macro_recall"
         ],
         "recall by class": [name for name in names if name.startswith("val/recall/")],
     }

@@ -27,6 +27,22 @@ def test_confusion_matrix_shows_counts_and_margins():
     assert shown.count("–") == 2
 
 
+def test_the_heading_of_few_classes_is_not_cut():
+    title = "test_balanced, predecessor, sc: 60.2% of 798 pairs and more words that follow"
+    figure = figures.confusion_matrix_figure(MATRIX[:2, :2], ["a", "b"], title=title)
+    renderer = figure.canvas.get_renderer()
+    figure.draw(renderer)
+    (heading,) = [
+        found
+        for found in figure.findobj(matplotlib.text.Text)
+        if found.get_text().startswith("test_balanced")
+    ]
+    box = heading.get_window_extent(renderer)
+    assert box.x0 >= 0 and box.x1 <= figure.bbox.width and box.y1 <= figure.bbox.height
+    # Nor does it lie on the cells.
+    assert box.y0 >= figure.axes[0].get_window_extent(renderer).y1
+
+
 def test_confusion_matrix_shades_by_share_of_the_row():
     figure = figures.confusion_matrix_figure(MATRIX, ["a", "b", "c"])
     shades = figure.axes[0].images[0].get_array()
@@ -89,12 +105,14 @@ def test_curves_draw_what_the_history_says():
     history = [
         {"step": "10", "train/loss": "", "val/accuracy": "0.5", "val/recall/Anchorage": "0.25"},
         {"step": "20", "train/loss": "1.5", "val/accuracy": "0.75", "val/recall/Anchorage": "0.5"},
+        {"step": "30", "val/sc/accuracy": "0.25"},
     ]
     figure = figures.curves_figure(history)
     lines = {line.get_label(): line.get_xydata().tolist() for a in figure.axes for line in a.lines}
     assert lines == {
         "train loss": [[20, 1.5]],
         "val accuracy": [[10, 0.5], [20, 0.75]],
+        "val sc accuracy": [[30, 0.25]],
         "Anchorage": [[10, 0.25], [20, 0.5]],
     }
     with pytest.raises(ValueError, match="no rows"):

@@ -29,6 +29,8 @@ def test_every_baseline_is_measured_as_the_classifiers_are(result):
             assert f"{baseline}/{part}/recall/Anchorage" in result["metrics"]
     saved = runs.read_json(runs.RunDirectory(result["settings"]["run_dir"]).result_file)
     assert saved["metrics"] == result["metrics"]
+    figures = runs.RunDirectory(result["settings"]["run_dir"]).figures
+    assert (figures / "test_balanced_tfidf_confusion_matrix.png").stat().st_size > 1000
 
 
 def test_what_each_baseline_can_know(result):

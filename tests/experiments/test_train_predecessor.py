@@ -79,6 +79,15 @@ def test_both_metrics_are_reported_beside_the_majority(result):
         for value in relations.METRIC_VALUES[metric]:
             assert f"{metric}/test/recall/{metric} {value}" in metrics
     assert result["steps"] == 2
+    figures = runs.RunDirectory(result["settings"]["run_dir"]).figures
+    assert {path.name for path in figures.iterdir()} == {
+        "curves.png",
+        *(
+            f"{part}_{metric}_confusion_matrix.png"
+            for part in ("test", "test_balanced")
+            for metric in ("cmi", "sc")
+        ),
+    }
 
 
 @pytest.mark.heavy
