@@ -13,7 +13,7 @@ import keras
 from absl import logging
 
 from experiments.relation_flags import OF_MODEL, Settings
-from imgtext_tf import filesystem, runs
+from imgtext_tf import encoders, filesystem, runs
 from imgtext_tf.data import shards, text
 from imgtext_tf.models import relation_classifier
 
@@ -46,16 +46,12 @@ def settings_from(settings: Settings, labels: tuple[str, ...]) -> Settings:
 
     Raises:
         RunError: if it is no run directory.
-        ValueError: if its frozen image encoder is to be tuned.
     """
     run_dir = runs.RunDirectory(settings.init_from)
     saved = runs.read_settings(run_dir.settings_file)["settings"]
     of_model = {name: saved[name] for name in OF_MODEL if name in saved}
-    if settings.tune_backbone and not of_model["tune_backbone"]:
-        raise ValueError(
-            f"--tune_backbone: the image encoder of {settings.init_from} is frozen; leave it so, "
-            "or start from a run with --tune_backbone"
-        )
+    # First the classifier on a frozen backbone, then both: this alone may be asked for anew.
+    of_model["tune_backbone"] |= settings.tune_backbone
     # Not every run was begun with a setting for it.
     same = tuple(runs.read_json(run_dir.labels_file)) == labels
     of_model["metric_logits"] = same and saved.get("metric_logits", False)
@@ -69,12 +65,15 @@ def load(settings: Settings) -> Start:
 
     Raises:
         RunError: if a file is missing.
+        ValueError: if a backbone is to be tuned that cannot be.
     """
     run = runs.load(settings.init_from)
     model, encoder = run.model, None
     if "image" in model.input:
         encoder = model.get_layer("image_encoder")
         model = model.get_layer("relation_classifier")
+        if settings.tune_backbone:
+            encoder = encoders.thawed(encoder)
     if settings.inputs != "image":
         # XLA wants static shapes; see `layers.SentenceEncoder`.
         sentences = model.get_layer("text_encoder").get_layer("sentences")

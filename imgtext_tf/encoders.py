@@ -57,10 +57,32 @@ def image_encoder(
     if not trainable and not isinstance(backbone, layers.HubImage):
         backbone = layers.Frozen(backbone, name="frozen", dtype="float32")
     image = keras.Input((size, size, 3), name="image")
-    features = backbone(_scaled(image, **scale))
+    return keras.Model(image, _as_map(backbone(_scaled(image, **scale))), name="image_encoder")
+
+
+def _as_map(features: keras.KerasTensor) -> keras.KerasTensor:
+    """[B, C] as a map of 1 x 1; maps as they are."""
     if len(features.shape) == 2:
         features = keras.layers.Reshape((1, 1, features.shape[-1]))(features)
-    return keras.Model(image, features, name="image_encoder")
+    return features
+
+
+def thawed(encoder: keras.Model) -> keras.Model:
+    """A frozen encoder with its backbone to be trained, batch normalisation included.
+
+    Args:
+        encoder: of `image_encoder`; of no use afterwards, as both share the weights.
+
+    Raises:
+        ValueError: if the backbone is a TF-Hub model, whose variables were frozen at loading.
+    """
+    for layer in encoder.layers:
+        if isinstance(layer, layers.HubImage) and not layer.trainable:
+            raise ValueError("a frozen TF-Hub model cannot be trained later: begin a run anew")
+        if isinstance(layer, layers.Frozen):
+            features = _as_map(layer.thawed()(layer.input))
+            return keras.Model(encoder.input, features, name="image_encoder")
+    return encoder
 
 
 def text_encoder(

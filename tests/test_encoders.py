@@ -127,6 +127,20 @@ def test_file_with_rescaling_gets_bytes(tmp_path, dense_head):
     )
 
 
+def test_a_thawed_encoder_gives_the_same_and_is_trained(tmp_path):
+    model_file(tmp_path / "m.keras", rescaling=True)
+    frozen = encoders.image_encoder(str(tmp_path / "m.keras"))
+    image = images(8)
+    expected = np.asarray(frozen(image))
+    assert not frozen.trainable_weights and all(weight.constant for weight in frozen.weights)
+    thawed = encoders.thawed(frozen)
+    np.testing.assert_allclose(thawed(image, training=False), expected, atol=1e-6)
+    # Checkpoints hold its variables, and batch normalisation follows the batch.
+    assert thawed.trainable_weights and not any(weight.constant for weight in thawed.weights)
+    assert np.abs(np.asarray(thawed(image, training=True)) - expected).max() > 1e-3
+    assert encoders.thawed(thawed) is thawed
+
+
 def test_file_without_rescaling_gets_the_range_it_is_told(tmp_path, caplog):
     features = model_file(tmp_path / "m.keras", rescaling=False)
     image = images(8)

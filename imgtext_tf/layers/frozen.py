@@ -38,6 +38,13 @@ class Frozen(keras.layers.Layer):
         """See the class."""
         return self.model(inputs, training=False)
 
+    def thawed(self):
+        """The model, to be trained from now on; this layer is of no use any more."""
+        self.model.trainable = True
+        for variable in self.model.variables:
+            variable.constant = False
+        return self.model
+
     def get_config(self):
         """The model, serialised."""
         return super().get_config() | {"model": keras.saving.serialize_keras_object(self.model)}

@@ -180,11 +180,28 @@ def test_the_same_classes_keep_their_output_layer(tiny_data, cached_run, tmp_pat
     np.testing.assert_allclose(logits, expected, atol=1e-5)
 
 
-def test_a_frozen_encoder_is_not_tuned(tiny_data, cached_run, tmp_path):
+def test_a_frozen_encoder_is_tuned_where_a_run_goes_on_with_it(tiny_data, cached_run, tmp_path):
     start, _ = cached_run
-    settings = settings_of(tiny_data, tmp_path, init_from=start.run_dir, tune_backbone=True)
-    with pytest.raises(ValueError, match="is frozen"):
-        relation_start.settings_from(settings, relations.RELATIONS)
+    settings = settings_of(
+        tiny_data, tmp_path / "run", init_from=start.run_dir, tune_backbone=True,
+        learning_rate=0.1, max_steps=1, checkpoint_every=1,
+    )  # fmt: skip
+    before = runs.load(start.run_dir)
+    images = np.random.default_rng(0).random((2, 32, 32, 3), np.float32)
+    own = relation_start.settings_from(settings, relations.RELATIONS)
+    encoder = relation_start.load(own).encoder
+    frozen = before.model.get_layer("image_encoder")
+    assert encoder.trainable_weights and not frozen.trainable_weights
+    np.testing.assert_allclose(encoder(images), frozen(images), atol=1e-6)
+    relation_experiment.run(settings)
+    tuned = runs.load(tmp_path / "run")
+    old, new = (model.get_layer("image_encoder") for model in (before.model, tuned.model))
+    assert np.abs(np.asarray(new(images) - old(images))).max() > 1e-3
+    # The command given again takes the tuned weights from the checkpoint.
+    (tmp_path / "run" / "result.json").unlink()
+    assert relation_experiment.run(settings)["steps"] == 1
+    again = runs.load(tmp_path / "run").model.get_layer("image_encoder")
+    np.testing.assert_array_equal(again(images), new(images))
 
 
 def test_own_classes_see_more_than_the_scores_of_the_metrics(tiny_data, tmp_path):
