@@ -62,7 +62,7 @@ flags.DEFINE_float(
 flags.DEFINE_float(
     "max_bad_records",
     Settings.max_bad_records,
-    "Share of bad records above which it fails.",
+    "Share of bad records above which it fails, once the others are predicted.",
     lower_bound=0,
     upper_bound=1,
 )
@@ -83,8 +83,8 @@ def run(settings: Settings) -> dict[str, Any]:
         What the summary holds.
 
     Raises:
-        ValueError: if too many records are bad, the input or output has a wrong name, or a stopped
-            prediction of other settings lies there.
+        ValueError: if too many records are bad (after the others' predictions were written), the
+            input or output has a wrong name, or a stopped prediction of other settings lies there.
         runs.RunError: if a file of the run is missing.
     """
     filesystem.must_be_local(settings.output, "predictions grow by a line at a time")
@@ -117,9 +117,6 @@ def run(settings: Settings) -> dict[str, Any]:
             predicted += 1
             if isinstance(result, BadRecord):
                 bad.append(result)
-                if len(bad) > settings.max_bad_records * total:
-                    relation_predictions.write_bad(bad_file, bad)
-                    raise ValueError(_too_many(bad, total, settings, bad_file))
         counts = relation_predictions.write(output, partial)
     relation_predictions.write_bad(bad_file, bad)
     seconds = time.monotonic() - started
@@ -140,6 +137,10 @@ def run(settings: Settings) -> dict[str, Any]:
         relation_predictions.draw(
             classifier, explainer, _items(settings), folder, count=settings.explain
         )
+    # Only now, so that all bad records are known and the others are not lost; what was predicted
+    # stays in the partial file, for the run after the mend.
+    if len(bad) > settings.max_bad_records * total:
+        raise ValueError(_too_many(bad, total, settings, bad_file))
     partial.remove()
     return summary
 
@@ -197,9 +198,10 @@ def _too_many(bad: list[BadRecord], total: int, settings: Settings, bad_file: pa
         f"  {untrusted.shortened(f'{record.id}: {record.reason}', 300)}" for record in bad[:20]
     )
     return (
-        f"{len(bad)} bad records so far are more than the share --max_bad_records="
-        f"{settings.max_bad_records} of {total} allows ({bad_file} lists them). Mend them, or "
-        f"raise it to go on without them:\n{examples}"
+        f"{len(bad)} bad records are more than the share --max_bad_records="
+        f"{settings.max_bad_records} of {total} allows ({bad_file} lists them all). "
+        f"{settings.output} has the other {total - len(bad):,}. Mend the bad ones and run the same "
+        f"command, which predicts these alone, or raise the share:\n{examples}"
     )
 
 

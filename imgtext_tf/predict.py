@@ -211,7 +211,7 @@ class Classifier:
                 data = item.image
                 if not isinstance(data, bytes):
                     data = images.read_file(data)
-                pixels = tf.constant(images.checked_pixels(data))
+                pixels = tf.constant(images.upright(images.checked_pixels(data), data))
                 how = self.run.preprocessing
                 image = images.eval_crop(pixels, how["image_size"], how["central_fraction"]).numpy()
             if self.uses_texts:

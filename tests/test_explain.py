@@ -167,9 +167,27 @@ def test_the_effect_has_a_picture_and_a_text_of_its_own():
         np.array([[0.5, -0.2, 0], [0.1, 0, 0]]), np.array([[0.3, 0], [0, -0.1]])
     )
     figure = explain.figure(["Red dog!", "Runs."], ATTENTION, effect, np.zeros([8, 8, 3]))
-    assert figure.axes[-1].get_title() == "hiding costs up to 30 points"
+    titles = [axes.get_title() for axes in figure.axes]
+    # The words are those that cost most when they are hidden, and "dog" costs nothing.
+    assert titles[1:] == [
+        "attention of all words", "red (50 points)", "runs (10 points)",
+        "hiding costs up to 30 points",
+    ]  # fmt: skip
     texts = [text.get_text() for text in figure.texts]
     assert texts.count("dog") == 2 and "what hiding the word costs: up to 50 points" in texts
     dogs = [text for text in figure.texts if text.get_text() == "dog"]
     # The class gains without it: no shade.
     assert dogs[1].get_bbox_patch().get_facecolor()[:3] == (1, 1, 1)
+
+
+def test_a_small_effect_does_not_look_large():
+    """A hundredth of the probability is a tenth of full colour, not all of it."""
+    effect = explain.Effect(np.array([[0.01, 0, 0], [0, 0, 0]]), np.full([2, 2], 0.001))
+    figure = explain.figure(["Red dog!", "Runs."], ATTENTION, effect, np.zeros([8, 8, 3]))
+    assert figure.axes[-1].get_title() == "hiding costs less than 1 point"
+    assert figure.axes[-1].images[-1].get_clim() == (0, 0.1)
+    reds = [text for text in figure.texts if text.get_text() == "red"]
+    expected = 1 - 0.1 * (1 - explain._EFFECT)
+    np.testing.assert_allclose(reds[1].get_bbox_patch().get_facecolor()[:3], expected)
+    # Attention that is alike everywhere is half of full colour.
+    assert figure.axes[1].images[-1].get_clim() == (0, 0.5)

@@ -86,10 +86,15 @@ def read_image(path: str, image_id: str, resize: int | None) -> dict[str, Any] |
     if hashlib.sha256(data).hexdigest()[:16] != image_id:
         raise BuildError(f"{path}: changed while building; run the command again")
     try:
-        height, width = images.check_image(data)
+        pixels = images.checked_pixels(data)
     except images.ImageError as error:
         # The file's name only: the index must not depend on where the raw data lies.
         return f"image {os.path.basename(path)}: {error}"
+    turned = images.upright(pixels, data)
+    height, width = turned.shape[:2]
+    if turned is not pixels:
+        # Readers of shards decode in the graph, which knows nothing of EXIF.
+        data = tf.io.encode_jpeg(turned, quality=95).numpy()
     if resize and min(height, width) > resize:
         data, height, width = shrink(data, height, width, resize)
     return {"image": data, "image_id": image_id, "height": height, "width": width}

@@ -73,7 +73,7 @@ def upright(pixels: np.ndarray, data: bytes) -> np.ndarray:
         data: the file; its EXIF orientation (tag 0x0112) counts.
 
     Returns:
-        [H, W, 3] or [W, H, 3].
+        [H, W, 3] or [W, H, 3]; `pixels` itself where nothing is to be turned.
     """
     try:
         with PIL.Image.open(io.BytesIO(data)) as file:
@@ -81,6 +81,8 @@ def upright(pixels: np.ndarray, data: bytes) -> np.ndarray:
     except Exception:  # EXIF of many writers is damaged in many ways; the pixels are not
         return pixels
     mirrored = pixels[:, ::-1]
+    if orientation not in range(2, 9):
+        return pixels
     turns = {
         2: lambda: mirrored,
         3: lambda: np.rot90(pixels, 2),
@@ -90,7 +92,7 @@ def upright(pixels: np.ndarray, data: bytes) -> np.ndarray:
         7: lambda: np.rot90(mirrored, -1),
         8: lambda: np.rot90(pixels, 1),
     }
-    return np.ascontiguousarray(turns.get(orientation, lambda: pixels)())
+    return np.ascontiguousarray(turns[orientation]())
 
 
 def decode_pixels(data: tf.Tensor) -> tf.Tensor:

@@ -5,15 +5,17 @@ import dataclasses
 import functools
 import json
 import os
+import pathlib
 import shutil
 
 import keras
 import numpy as np
+import PIL.Image
 import pytest
 
 from experiments import predict_relations, relation_predictions
 from imgtext_tf import predict, relations, runs
-from imgtext_tf.data import examples, language, shards
+from imgtext_tf.data import examples, language, pairs, shards
 from imgtext_tf.metrics import calibration
 
 
@@ -139,6 +141,20 @@ def test_python_says_the_same(settings, photos):
         classifier(data, " ")
 
 
+def test_a_photo_held_sideways_is_read_upright(run_dir, tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 256, [40, 30, 3], np.uint8)
+    PIL.Image.fromarray(pixels).save(tmp_path / "upright.png")
+    exif = PIL.Image.Exif()
+    exif[0x0112] = 6
+    PIL.Image.fromarray(np.rot90(pixels)).save(tmp_path / "sideways.png", exif=exif)
+    classifier = predict.load(run_dir)
+    upright, sideways = (
+        classifier.prepare(pairs.Pair("1", tmp_path / name, "a lake"))
+        for name in ("upright.png", "sideways.png")
+    )
+    np.testing.assert_array_equal(upright.image, sideways.image)
+
+
 def test_it_abstains_below_the_threshold(settings):
     predict_relations.run(settings)
     sure = sorted(one["probability"] for one in lines_of(settings))
@@ -164,8 +180,10 @@ def test_bad_records_are_listed_counted_and_limited(settings, photos):
     settings = dataclasses.replace(settings, input=str(photos / "bad.jsonl"))
     with pytest.raises(ValueError, match="--max_bad_records=0.05 of 32 allows") as failure:
         predict_relations.run(dataclasses.replace(settings, max_bad_records=0.05))
-    assert "gone.jpg" in str(failure.value)
-    assert not os.path.exists(settings.output)
+    assert "gone.jpg" in str(failure.value) and "the other 29" in str(failure.value)
+    # All bad ones are listed, and the others are there.
+    listed = pathlib.Path(settings.output.replace(".jsonl", "_bad.tsv"))
+    assert len(listed.read_text().splitlines()) == 3 and len(lines_of(settings)) == 29
     summary = predict_relations.run(dataclasses.replace(settings, max_bad_records=0.1))
     assert summary["bad"] == 3 and len(lines_of(settings)) == 29
     assert summary["repeated_ids"] == 1
