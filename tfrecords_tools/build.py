@@ -42,10 +42,9 @@ from tfrecords_tools.claim import claim
 from tfrecords_tools.readers import base
 from tfrecords_tools.shard_tasks import ShardTask, finished, write_shard
 
-NAME = "relations"
 BAD_RECORDS = "bad_records.tsv"
 # Counted up when the same raw data and flags give other bytes than before.
-FORMAT = 1
+FORMAT = 2
 
 _LOG = logging.getLogger(__name__)
 
@@ -115,7 +114,7 @@ def _tasks(plan: planning.Plan, settings: Settings) -> dict[str, list[ShardTask]
         tasks[split] = []
         for index in range(count):
             part = pairs[bounds[index] : bounds[index + 1]]
-            path = shards.shard_path(settings.output_dir, NAME, split, index, count)
+            path = shards.shard_path(settings.output_dir, settings.name, split, index, count)
             ids = {pair.image_path: plan.image_ids[pair.image_path] for pair in part}
             tasks[split].append(ShardTask(path, part, ids, settings.resize))
     return {split: parts for split, parts in tasks.items() if parts}

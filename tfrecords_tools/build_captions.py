@@ -30,7 +30,7 @@ from tfrecords_tools.claim import claim
 from tfrecords_tools.readers import base
 
 # Counted up when the same raw data and flags give other bytes than before.
-FORMAT = 1
+FORMAT = 2
 
 
 def run(settings: Settings) -> dict[str, Any]:

@@ -57,6 +57,13 @@ def records(directory, split):
     return [examples.from_bytes("relation", d) for d in reader.read(np.arange(len(reader)))]
 
 
+def test_a_data_set_has_the_name_it_is_given(own):
+    build.run(dataclasses.replace(own, name="my_pairs"))
+    manifest = shards.verify(own.output_dir, level="full")
+    assert manifest["name"] == "my_pairs" and len(records(own.output_dir, "train")) == 20
+    assert "my_pairs-train-00000-of-00004.tfrecord" in contents(own.output_dir)
+
+
 def test_all_classes_are_built_and_no_image_or_text_stands_in_two_splits(settings):
     report = build.run(settings)
     shards.verify(settings.output_dir)
