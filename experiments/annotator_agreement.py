@@ -251,8 +251,13 @@ def _write(
             matrix = classification.confusion_matrix(
                 majority[both], given[both], num_classes=len(names)
             )
-            title = "generated labels (columns) against the majority of annotators (rows)"
-            figure = figures.confusion_matrix_figure(matrix, names, title=title)
+            figure = figures.confusion_matrix_figure(
+                matrix,
+                names,
+                title="generated labels against the majority of the annotators",
+                rows="majority of the annotators (pairs)",
+                columns="generated label",
+            )
             figures.save(figure, run_dir.figures / "generated_against_majority.png")
         data = untrusted.read_bytes(settings.annotations, most=None)
         digest = hashlib.sha256(data).hexdigest()

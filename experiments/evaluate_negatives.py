@@ -268,7 +268,9 @@ def _draw_pairs(
                 title=record_id,
             )
         )
-    sheet = figures.pair_sheet(tiles, columns=4, title="original, swapped, original, swapped")
+    sheet = figures.pair_sheet(
+        tiles, columns=4, title="one image with its original and its swapped text, two pairs a row"
+    )
     figures.save(sheet, run_dir.figures / "minimal_pairs.png")
 
 

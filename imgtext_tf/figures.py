@@ -45,7 +45,12 @@ class PairTile:
 
 
 def confusion_matrix_figure(
-    matrix: np.ndarray, class_names: Sequence[str], *, title: str = ""
+    matrix: np.ndarray,
+    class_names: Sequence[str],
+    *,
+    title: str = "",
+    rows: str = "true class (pairs)",
+    columns: str = "predicted class",
 ) -> Figure:
     """Draws counts shaded by their share of the row, with recall and precision in the margins.
 
@@ -53,25 +58,27 @@ def confusion_matrix_figure(
         matrix: [C, C] counts, rows are the truth; or [C, C + 1] with undefined predictions last.
         class_names: the C names, in label order.
         title: the heading.
+        rows: what the rows are.
+        columns: what the columns are.
 
     Raises:
         ValueError: if the matrix does not fit the names.
 
     Reference: Otto2020, Tables 4 and 5.
     """
-    classes, columns = matrix.shape
-    if classes != len(class_names) or columns - classes not in (0, 1):
+    classes, width = matrix.shape
+    if classes != len(class_names) or width - classes not in (0, 1):
         raise ValueError(f"a matrix of shape {matrix.shape} does not fit {len(class_names)} names")
     support, predicted = matrix.sum(axis=1), matrix.sum(axis=0)
     shares = matrix / np.maximum(support, 1)[:, None]
-    names = [*class_names, "Undefined"][:columns]
-    size = 0.72 * (columns + 1) + 2.2
+    names = [*class_names, "Undefined"][:width]
+    size = 0.72 * (width + 1) + 2.2
     figure = Figure(figsize=(size, 0.62 * (classes + 1) + 2.2), dpi=_DPI, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="auto")
     for row in range(classes):
-        for column in range(columns):
+        for column in range(width):
             if matrix[row, column]:
                 axes.text(
                     column, row, f"{matrix[row, column]:,}", ha="center", va="center",
@@ -80,24 +87,24 @@ def confusion_matrix_figure(
                 )  # fmt: skip
     margin = {"ha": "center", "va": "center", "color": _PLAIN, "size": 9}
     for row in range(classes):
-        axes.text(columns, row, _percent(matrix[row, row], support[row]), **margin)
+        axes.text(width, row, _percent(matrix[row, row], support[row]), **margin)
     for column in range(classes):
         axes.text(column, classes, _percent(matrix[column, column], predicted[column]), **margin)
     accuracy = f"accuracy\n{_percent(np.trace(matrix), matrix.sum())}"
-    axes.text(columns, classes, accuracy, **{**margin, "weight": "bold"})
-    axes.set_xlim(-0.5, columns + 0.5)
+    axes.text(width, classes, accuracy, **{**margin, "weight": "bold"})
+    axes.set_xlim(-0.5, width + 0.5)
     axes.set_ylim(classes + 0.5, -0.5)
     labels = [textwrap.fill(name, 18, break_long_words=False) for name in names]
     axes.set_xticks(
-        range(columns + 1), [*labels, "Recall"], rotation=45, ha="right", rotation_mode="anchor"
+        range(width + 1), [*labels, "Recall"], rotation=45, ha="right", rotation_mode="anchor"
     )
-    rows = [
+    counted = [
         f"{name} ({count:,})" for name, count in zip(class_names, support.tolist(), strict=True)
     ]
-    axes.set_yticks(range(classes + 1), [*rows, "Precision"])
-    axes.set_xlabel("predicted class")
-    axes.set_ylabel("true class (pairs)")
-    _rule_off(axes, classes, columns)
+    axes.set_yticks(range(classes + 1), [*counted, "Precision"])
+    axes.set_xlabel(columns)
+    axes.set_ylabel(rows)
+    _rule_off(axes, classes, width)
     # Few classes make a picture that is narrower than most headings.
     heading = textwrap.fill(title, int(size / _HEADING_INCHES))
     figure.suptitle(heading, weight="bold", parse_math=False)

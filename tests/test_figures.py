@@ -27,6 +27,14 @@ def test_confusion_matrix_shows_counts_and_margins():
     assert shown.count("–") == 2
 
 
+def test_confusion_matrix_says_what_its_sides_are():
+    axes = figures.confusion_matrix_figure(MATRIX, ["a", "b", "c"]).axes[0]
+    assert (axes.get_ylabel(), axes.get_xlabel()) == ("true class (pairs)", "predicted class")
+    sides = {"rows": "majority", "columns": "generated"}
+    axes = figures.confusion_matrix_figure(MATRIX, ["a", "b", "c"], **sides).axes[0]
+    assert (axes.get_ylabel(), axes.get_xlabel()) == ("majority", "generated")
+
+
 def test_the_heading_of_few_classes_is_not_cut():
     title = "test_balanced, predecessor, sc: 60.2% of 798 pairs and more words that follow"
     figure = figures.confusion_matrix_figure(MATRIX[:2, :2], ["a", "b"], title=title)

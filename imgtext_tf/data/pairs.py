@@ -16,6 +16,8 @@ from imgtext_tf.data.shard_files import BadRecord
 from imgtext_tf.data.text import as_text, split_sentences
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".gif", ".bmp")
+# Pictures, too, which nothing here decodes.
+_OTHER_SUFFIXES = (".webp", ".tif", ".tiff", ".heic", ".heif", ".avif", ".jp2", ".svg")
 _TEXT_SUFFIX = ".txt"
 
 
@@ -126,6 +128,7 @@ def _of_folder(folder: pathlib.Path) -> Iterator[Item]:
             path = os.path.join(directory, stem)
             name = printable(os.path.relpath(path, folder).replace(os.sep, "/"))
             pictures = sorted(s for s in suffixes[stem] if s.lower() in IMAGE_SUFFIXES)
+            others = sorted(s for s in suffixes[stem] if s.lower() in _OTHER_SUFFIXES)
             texts = [s for s in suffixes[stem] if s.lower() == _TEXT_SUFFIX]
             if len(pictures) == 1 and texts:
                 try:
@@ -137,5 +140,7 @@ def _of_folder(folder: pathlib.Path) -> Iterator[Item]:
                 yield BadRecord(name, f"{path}: {len(pictures)} pictures stand beside one text")
             elif pictures:
                 yield BadRecord(name, f"{path}{pictures[0]}: has no {stem}.txt beside it")
+            elif others:
+                yield BadRecord(name, f"{path}{others[0]}: no JPEG, PNG, GIF or BMP; convert it")
             elif texts:
                 yield BadRecord(name, f"{path}{texts[0]}: has no picture beside it")

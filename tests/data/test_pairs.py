@@ -49,11 +49,14 @@ def test_a_folder_gives_pictures_with_the_texts_beside_them(tmp_path):
     (tmp_path / "6.jpg").write_text("")
     (tmp_path / "6.txt").write_bytes(b"\xe9")
     (tmp_path / "notes.md").write_text("neither")
+    for name in ("7.webp", "7.txt", "8.TIFF"):
+        (tmp_path / name).write_text("A picture that cannot be decoded.")
     items = list(pairs.read(tmp_path))
     assert items[0] == pairs.Pair("1", str(tmp_path / "1.jpg"), "Text of 1.txt")
     assert items[-1] == pairs.Pair("b/2", str(tmp_path / "b/2.PNG"), "Text of b/2.txt")
     bad = {item.id: item.reason for item in items if isinstance(item, BadRecord)}
-    assert bad.keys() == {"3", "4", "5", "6"}
+    assert bad.keys() == {"3", "4", "5", "6", "7", "8"}
+    assert "7.webp: no JPEG" in bad["7"] and "8.TIFF: no JPEG" in bad["8"]
     assert "no 3.txt" in bad["3"] and "no picture" in bad["4"]
     assert "2 pictures" in bad["5"] and "UTF-8" in bad["6"]
 
