@@ -268,9 +268,8 @@ def _draw_pairs(
                 title=record_id,
             )
         )
-    sheet = figures.pair_sheet(
-        tiles, columns=4, title="one image with its original and its swapped text, two pairs a row"
-    )
+    title = "each image with its original and its swapped text, two pairs a row"
+    sheet = figures.pair_sheet(tiles, columns=4, title=title)
     figures.save(sheet, run_dir.figures / "minimal_pairs.png")
 
 
