@@ -270,7 +270,7 @@ def _tokens(sentences: Sequence[str], attention: Attention) -> list[list[str]]:
 
 def _up_to(losses: np.ndarray) -> str:
     most = 100 * float(losses.max(initial=0.0))
-    return f"up to {most:.0f} points" if most >= 1 else "less than 1 point"
+    return f"up to {most:.0f} points" if most >= 1.5 else "less than 2 points"
 
 
 def _pictures(

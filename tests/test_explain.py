@@ -184,7 +184,7 @@ def test_a_small_effect_does_not_look_large():
     """A hundredth of the probability is a tenth of full colour, not all of it."""
     effect = explain.Effect(np.array([[0.01, 0, 0], [0, 0, 0]]), np.full([2, 2], 0.001))
     figure = explain.figure(["Red dog!", "Runs."], ATTENTION, effect, np.zeros([8, 8, 3]))
-    assert figure.axes[-1].get_title() == "hiding costs less than 1 point"
+    assert figure.axes[-1].get_title() == "hiding costs less than 2 points"
     assert figure.axes[-1].images[-1].get_clim() == (0, 0.1)
     reds = [text for text in figure.texts if text.get_text() == "red"]
     expected = 1 - 0.1 * (1 - explain._EFFECT)

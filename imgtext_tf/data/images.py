@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 from collections.abc import Callable
 
 import numpy as np
@@ -263,4 +264,5 @@ def _decode_eagerly(data: bytes) -> np.ndarray:
 
 
 def _first_line(error: tf.errors.OpError) -> str:
-    return str(error.message).splitlines()[0]
+    # Without the name of TensorFlow's node, which says nothing of the image.
+    return re.sub(r"^\{\{.*?\}\}\s*", "", str(error.message).splitlines()[0])
