@@ -18,7 +18,7 @@ import keras
 import tensorflow as tf
 
 from imgtext_tf import filesystem, runs
-from imgtext_tf.data import images, pipeline
+from imgtext_tf.data import exif, images, pipeline
 from imgtext_tf.data.text import Vocabulary
 
 
@@ -29,7 +29,7 @@ def relation_classifier(
 
     The signature "serving_default" takes what the run's model takes of
 
-    - `image` [B] string: JPEG, PNG, GIF or BMP files,
+    - `image` [B] string: JPEG, PNG, GIF or BMP files, turned as their EXIF says,
     - `sentences` [B, S] string: the sentences of each text, "" after the last;
 
     and gives `label` [B] string (the most probable class), `probability` [B] float32 of it,
@@ -88,7 +88,9 @@ class _Served(tf.Module):
             size = self._how["image_size"]
             inputs["image"] = tf.map_fn(
                 lambda data: images.eval_crop(
-                    images.decode_pixels(data), size, self._how["central_fraction"]
+                    exif.upright(images.decode_pixels(data), data),
+                    size,
+                    self._how["central_fraction"],
                 ),
                 given["image"],
                 fn_output_signature=tf.TensorSpec([size, size, 3], tf.float32),

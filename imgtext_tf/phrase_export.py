@@ -14,14 +14,14 @@ import numpy as np
 import tensorflow as tf
 
 from imgtext_tf import filesystem, search
-from imgtext_tf.data import grams, images
+from imgtext_tf.data import exif, grams, images
 
 
 class ImageToPhrases(tf.Module):
     """`answer`(image [B] string) -> `phrases` [B, k] string, `scores` [B, k], `embedding` [B, D].
 
-    The images are JPEG, PNG, GIF or BMP files, seen as they are stored: no graph reads from EXIF
-    how the camera was held. Where there are fewer than k phrases, "" and -inf fill up.
+    The images are JPEG, PNG, GIF or BMP files, turned as their EXIF says that the camera was held.
+    Where there are fewer than k phrases, "" and -inf fill up.
 
     Reference: Shah2019, Eq. 3.
     """
@@ -155,7 +155,9 @@ class ImageToLabel(tf.Module):
 def decode(image: tf.Tensor, size: int, central_fraction: float) -> tf.Tensor:
     """Image files as the models take them: [B] string -> [B, size, size, 3] float32 in [0, 1]."""
     return tf.map_fn(
-        lambda data: images.eval_crop(images.decode_pixels(data), size, central_fraction),
+        lambda data: images.eval_crop(
+            exif.upright(images.decode_pixels(data), data), size, central_fraction
+        ),
         image,
         fn_output_signature=tf.TensorSpec([size, size, 3], tf.float32),
     )

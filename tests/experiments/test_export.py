@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from imgtext_tf import encoders, export, layers, predict, relations, runs
 from imgtext_tf.data import examples, shards
+from tests.experiments import held_photos
 
 pytestmark = pytest.mark.heavy
 
@@ -64,6 +65,17 @@ def test_it_equals_predict(exported, cached_run, records):
             answer["probabilities"][place], list(expected.probabilities.values()), atol=1e-5
         )
         assert float(answer["probability"][place]) == pytest.approx(expected.probability, abs=1e-5)
+
+
+def test_a_photo_held_sideways_is_turned(exported):
+    """As the same photo turned beforehand, and not as it is stored."""
+    files = held_photos.tagged_turned_and_stored()
+    served = tf.saved_model.load(str(exported)).signatures["serving_default"]
+    answer = served(image=tf.constant(files), sentences=tf.constant([["A lake."]] * 3))
+    tagged, turned, stored = answer["probabilities"].numpy()
+    np.testing.assert_allclose(tagged, turned, atol=1e-6)
+    assert answer["label"][0] == answer["label"][1]
+    assert np.abs(tagged - stored).max() > 1e-5
 
 
 def test_it_serves_without_the_project(exported, cached_run, records, tmp_path):

@@ -43,7 +43,7 @@ from experiments.phrase_generation import PhraseGenerator
 from imgtext_tf import label_figures, prototypes, runs, search
 from imgtext_tf.data import embeddings, examples, shards
 from imgtext_tf.data import photos as photo_pipelines
-from tests.experiments import shah_data_set
+from tests.experiments import held_photos, shah_data_set
 from tests.experiments.shah_data_set import WORDS
 
 BACKBONE = {"backbone": "small_cnn", "backbone_weights": "none", "image_size": 32}
@@ -394,6 +394,13 @@ def test_the_exported_generator_gives_the_same_phrases(phrases, data, tmp_path):
     for row, (_, own) in enumerate(expected):
         assert [name.decode() for name in found["phrases"][row].numpy()] == [n for n, _ in own]
         np.testing.assert_allclose(found["scores"][row], [s for _, s in own], atol=1e-4)
+    # A photo held sideways, the same turned beforehand, and as it is stored.
+    found = served(image=tf.constant(held_photos.tagged_turned_and_stored()))
+    tagged, turned, stored = found["embedding"].numpy()
+    np.testing.assert_allclose(tagged, turned, atol=1e-6)
+    np.testing.assert_array_equal(found["phrases"][0], found["phrases"][1])
+    np.testing.assert_allclose(found["scores"][0], found["scores"][1], atol=1e-6)
+    assert np.abs(tagged - stored).max() > 1e-4
 
 
 @pytest.mark.heavy
