@@ -12,7 +12,7 @@ import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from imgtext_tf import explain, figures, predict, runs, untrusted
+from imgtext_tf import explain, explain_figures, figures, predict, runs, untrusted
 from imgtext_tf.data import pairs
 from imgtext_tf.data.shards import BadRecord
 
@@ -168,7 +168,7 @@ def draw(
         pair, answer = classifier.prepare(item), next(classifier.many([item]))
         best = max(answer.probabilities, key=answer.probabilities.get)
         inputs, label = classifier.inputs([pair]), classifier.labels.index(best)
-        figure = explain.figure(
+        figure = explain_figures.picture(
             pair.sentences,
             explainer(inputs),
             explainer.effect(inputs, label, temperature=classifier.run.temperature),

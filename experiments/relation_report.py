@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from experiments import relation_sources, run_steps
 from experiments.relation_data import Data
 from experiments.relation_flags import Settings
-from imgtext_tf import evaluation, figures, relations, runs, training, untrusted
+from imgtext_tf import curve_figures, evaluation, figures, relations, runs, training, untrusted
 from imgtext_tf.data import examples, images, pipeline
 from imgtext_tf.metrics import calibration, classification
 
@@ -104,8 +104,8 @@ def report(
             saved = figures.save(figure, run_dir.figures / f"{part}_{name}.png").read_bytes()
             pixels = images.decode_pixels(tf.constant(saved)).numpy()
             board.image(known["step"], f"{part}/{name}", pixels)
-    if run_dir.read_history():
-        figures.save(figures.curves_figure(run_dir.read_history()), run_dir.figures / "curves.png")
+    if history := run_dir.read_history():
+        figures.save(curve_figures.training_curves(history), run_dir.figures / "curves.png")
     board.flush()
     _write_predictions(run_dir.path / f"predictions_{split}.tsv", arrays, data.labels)
     this = run_steps.command(runs.read_field(run_dir.settings_file, "script"))

@@ -34,7 +34,7 @@ from experiments import (
 from experiments.relation_data import Data
 from experiments.relation_flags import Settings
 from experiments.relation_predecessor import METRICS
-from imgtext_tf import distribution, figures, relations, runs, training, untrusted
+from imgtext_tf import curve_figures, distribution, figures, relations, runs, training, untrusted
 from imgtext_tf.data import fasttext
 from imgtext_tf.models import article_encoder
 
@@ -264,7 +264,8 @@ def _report(
     best = untrusted.load_model(run_dir.model_file("best"))
     _, arrays = relation_predecessor.evaluate(best, data, split)
     metrics = relation_predecessor.part_metrics(data, split, arrays, run_dir)
-    figures.save(figures.curves_figure(run_dir.read_history()), run_dir.figures / "curves.png")
+    curves = curve_figures.training_curves(run_dir.read_history())
+    figures.save(curves, run_dir.figures / "curves.png")
     return run_dir.write_result(
         metrics=metrics,
         seed=data.settings.seed,

@@ -49,6 +49,7 @@ MAY_IMPORT = {
     "imgtext_tf.search*": (*TEXT_AND_LAYERS, "imgtext_tf.search"),
     "imgtext_tf.optimizers": (*TEXT_AND_LAYERS, "imgtext_tf.sparse_gradients"),
     "imgtext_tf.explain": TEXT_AND_LAYERS,
+    "imgtext_tf.explain_figures": ("imgtext_tf.explain", "imgtext_tf.data.text"),
     # Between a run and a user's files: like export, but in Python.
     "imgtext_tf.predict": (
         "imgtext_tf.evaluation",
@@ -103,6 +104,7 @@ MAY_IMPORT = {
     "imgtext_tf.figures": (),
     "imgtext_tf.relation_figures": ("imgtext_tf.relations",),
     "imgtext_tf.label_figures": (),
+    "imgtext_tf.curve_figures": (),
     # It measures all three packages.
     "experiments.benchmark*": ("imgtext_tf", "experiments", "tfrecords_tools"),
     # What the scripts of one paper share stands in modules of one topic; scripts stand alone.
