@@ -92,18 +92,11 @@ def read_image(path: str, image_id: str, resize: int | None) -> dict[str, Any] |
         return f"image {os.path.basename(path)}: {error}"
     turned = images.upright(pixels, data)
     height, width = turned.shape[:2]
-    if turned is not pixels:
-        # Readers of shards decode in the graph, which knows nothing of EXIF.
-        data = tf.io.encode_jpeg(turned, quality=95).numpy()
     if resize and min(height, width) > resize:
-        data, height, width = shrink(data, height, width, resize)
+        scale = resize / min(height, width)
+        height, width = max(1, round(height * scale)), max(1, round(width * scale))
+        turned = tf.cast(tf.round(tf.image.resize(turned, (height, width), "area")), tf.uint8)
+    if turned is not pixels:
+        # Also where it is turned only: readers of shards decode in the graph, which knows no EXIF.
+        data = tf.io.encode_jpeg(turned, quality=95).numpy()
     return {"image": data, "image_id": image_id, "height": height, "width": width}
-
-
-def shrink(data: bytes, height: int, width: int, side: int) -> tuple[bytes, int, int]:
-    """Scales an image's shorter side to `side` pixels: (JPEG of quality 95, height, width)."""
-    scale = side / min(height, width)
-    height, width = max(1, round(height * scale)), max(1, round(width * scale))
-    pixels = tf.image.resize(images.decode_pixels(tf.constant(data)), (height, width), "area")
-    pixels = tf.cast(tf.round(pixels), tf.uint8)
-    return tf.io.encode_jpeg(pixels, quality=95).numpy(), height, width
